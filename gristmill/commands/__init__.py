@@ -1,0 +1,1 @@
+"""What the command line's verbs do; only this package reaches every room, and imports each when it is needed."""

@@ -1,0 +1,159 @@
+"""``gristmill inspect``: what an artefact is, how much is in it, and a few rows of it, decoded."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gristmill import layout, storage
+from gristmill.commands.verify import finished_directories
+from gristmill.errors import ArtefactError, GristmillError
+from gristmill.manifest import MANIFEST_NAME, Manifest, read_manifest
+from gristmill.progress import human
+from gristmill.shards import open_shard
+
+_EXCERPT = 300
+_STYLES = {
+    "plain": "", "mask": "bold white on dark_red", "random": "bold black on yellow", "kept": "bold black on green",
+    "sentinel": "bold white on blue", "special": "dim",
+}  # fmt: skip
+
+
+def inspect_path(path: str, rows: int) -> None:
+    """Print an artefact. ArtefactError for a path that is none."""
+    if not storage.exists(path):
+        raise ArtefactError(f"{path}: no such file or directory")
+    console = Console(highlight=False, soft_wrap=True)
+    if not storage.is_directory(path):
+        _file(path, rows, console)
+        return
+    if storage.exists(storage.join(path, MANIFEST_NAME)):
+        _stage(path, read_manifest(path), rows, console)
+        return
+    found = list(finished_directories(path))
+    if not found:
+        raise ArtefactError(f"{path}: not a Gristmill artefact: no {MANIFEST_NAME} here or below")
+    table = Table(title=f"{path}: a run", title_justify="left", box=None, padding=(0, 2))
+    for heading in ("directory", "stage", "files", "bytes", "totals"):
+        table.add_column(heading)
+    for directory in found:
+        manifest = read_manifest(directory)
+        size = human(sum(entry.bytes for entry in manifest.files), "B")
+        table.add_row(directory, manifest.stage, str(len(manifest.files)), size, _totals(manifest))
+    console.print(table)
+
+
+def _totals(manifest: Manifest) -> str:
+    return " · ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in manifest.totals.items())
+
+
+def _stage(path: str, manifest: Manifest, rows: int, console: Console) -> None:
+    name = f" {manifest.name}" if manifest.name else ""
+    console.print(f"[bold]{escape(path)}[/bold]: output of the {manifest.stage} stage{name}")
+    console.print(f"  {len(manifest.files)} files, {human(sum(e.bytes for e in manifest.files), 'B')}; {_totals(manifest)}")
+    console.print(f"  fingerprint {manifest.fingerprint}")
+    for key, value in manifest.details.items():
+        console.print(f"  {key}: {escape(str(value))}")
+    console.print()
+    with_rows = [entry.name for entry in manifest.files if entry.rows > 0]
+    if manifest.stage == "vocab":
+        _vocabulary(path, console)
+    elif with_rows and with_rows[0].endswith((".parquet", ".arrow")):
+        _file(storage.join(path, with_rows[0]), rows, console)
+    else:
+        for entry in manifest.files:
+            console.print(f"  {escape(entry.name)}  {human(entry.bytes, 'B')}")
+
+
+def _vocabulary(path: str, console: Console) -> None:
+    report = storage.read_json(storage.join(path, "report.json"))
+    for key in ("kind", "size", "distinct_words", "total_words", "bytes_per_token", "fertility", "unk_rate", "never_used"):
+        console.print(f"  {key.replace('_', ' ')}: {report.get(key)}")
+    for sample in report.get("samples", []):
+        console.print("  " + escape(" | ".join(sample["tokens"])))
+
+
+def _file(path: str, rows: int, console: Console) -> None:
+    if path.endswith(".parquet"):
+        _parquet(path, rows, console)
+    elif path.endswith(".arrow"):
+        _shard(path, rows, console)
+    elif path.endswith((".json", ".jsonl", ".txt")):
+        lines = storage.read_bytes(path).decode("utf-8", errors="replace").splitlines()
+        console.print(f"[bold]{escape(path)}[/bold]: {len(lines)} lines")
+        console.print("\n".join(lines[: max(rows, 1) * 10]), markup=False)
+    else:
+        raise ArtefactError(f"{path}: not a file that inspect knows (.parquet, .arrow, .json, .jsonl, .txt)")
+
+
+def _parquet(path: str, rows: int, console: Console) -> None:
+    try:
+        with storage.open_input(path) as file:
+            reader = pq.ParquetFile(file)
+            console.print(f"[bold]{escape(path)}[/bold]: {reader.metadata.num_rows:,} rows of {', '.join(reader.schema_arrow.names)}")
+            table = next(reader.iter_batches(max(rows, 1)), None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtefactError(f"{path}: not a sound Parquet file ({error})") from error
+    for row in (table.to_pylist() if table is not None else [])[:rows]:
+        console.print()
+        for key, value in row.items():
+            text = value if isinstance(value, str) else repr(value)
+            cut = text[:_EXCERPT] + (f" … ({len(text):,} characters)" if len(text) > _EXCERPT else "")
+            if value is not None:
+                console.print(f"  [cyan]{key}[/cyan] {escape(cut)}")
+
+
+def _shard(path: str, rows: int, console: Console) -> None:
+    columns = open_shard(path).columns
+    described = ", ".join(f"{name} {values.dtype}{list(values.shape[1:]) or ''}" for name, values in columns.items())
+    count = len(next(iter(columns.values())))
+    console.print(f"[bold]{escape(path)}[/bold]: {count:,} rows of {described}")
+    vocabulary = _vocabulary_of(path)
+    for row in range(min(rows, count)):
+        console.print(f"\n  row {row}, sample {columns['sample_id'][row]}" if "sample_id" in columns else f"\n  row {row}")
+        if vocabulary is None:
+            for name, values in columns.items():
+                console.print(f"  [cyan]{name}[/cyan] {escape(str(values[row].tolist())[:_EXCERPT])}")
+            continue
+        _example(vocabulary, {name: values[row] for name, values in columns.items()}, console)
+
+
+def _example(vocabulary: Any, row: dict[str, Any], console: Console) -> None:
+    from tokenization.render import render_masked, render_sequence, render_spans
+
+    length = int(row["length"])
+    input_ids = row["input_ids"][:length].tolist()
+    if "labels" not in row:
+        rendered = render_sequence(vocabulary, input_ids)
+    elif vocabulary.special.sentinels:
+        rendered = render_spans(vocabulary, input_ids, row["labels"].tolist())
+    else:
+        rendered = render_masked(vocabulary, input_ids, row["labels"][:length].tolist())
+    console.print(f"  [cyan]original[/cyan] {escape(rendered['original'])}")
+    for key in ("input", "target"):
+        if rendered[key]:
+            console.print(f"  [cyan]{key}[/cyan] {''.join(_styled(piece) for piece in rendered[key])}")
+
+
+def _styled(piece: dict[str, str]) -> str:
+    style, text = _STYLES[piece["kind"]], escape(piece["text"])
+    return f"[{style}]{text}[/{style}]" if style else text
+
+
+def _vocabulary_of(path: str) -> Any:
+    """The vocabulary a shard was encoded with, found in the same run; None when it is not there."""
+    directory = os.path.dirname(path)
+    try:
+        from tokenization.vocabulary import Vocabulary
+
+        name = read_manifest(directory).recipe["vocab"]
+        run = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(directory))))
+        return Vocabulary.load(layout.vocab_dir(run, name))
+    except (GristmillError, KeyError):
+        return None

@@ -1,0 +1,85 @@
+"""``gristmill plan``: what a run would do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from gristmill import layout
+from gristmill.commands.stages import vocab_of
+from gristmill.errors import ArtefactError
+from gristmill.manifest import is_finished
+from gristmill.recipe import Recipe
+
+_MARKS = {"finished": "[green]finished[/green]", "to run": "[yellow]to run[/yellow]"}
+
+
+def states(recipe: Recipe) -> list[tuple[str, str, str, str]]:
+    """``(stage, name, directory, state)`` of every output, in the order a run goes; state is 'finished' or 'to run'."""
+    from pipelines.build import build_fingerprint
+    from pipelines.clean import clean_fingerprint
+    from pipelines.vocab import vocab_fingerprint
+    from training.finetune import finetune_fingerprint
+    from training.pretrain import pretrain_fingerprint
+
+    run = recipe.output
+    stale: set[tuple[str, str]] = set()
+
+    def state(stage: str, name: str, directory: str, needs: list[tuple[str, str]], print_: Callable[[], str]) -> tuple[str, str, str, str]:
+        try:
+            done = not stale.intersection(needs) and is_finished(directory, print_())
+        except ArtefactError:
+            done = False
+        if not done:
+            stale.add((stage, name))
+        return stage, name, directory, "finished" if done else "to run"
+
+    found = [state("clean", "", layout.clean_dir(run), [], lambda: clean_fingerprint(recipe)[0])]
+    for name in recipe.vocab:
+        found.append(
+            state("vocab", name, layout.vocab_dir(run, name), [("clean", "")], lambda n=name: vocab_fingerprint(recipe, n)[0])
+        )
+    for name, build in recipe.build.items():
+        directory = layout.examples_dir(run, name, "train")
+        needs = [("clean", ""), ("vocab", build.vocab)]
+        found.append(state("build", name, directory, needs, lambda n=name: build_fingerprint(recipe, n)[0]))
+    for name, pretrain in recipe.pretrain.items():
+        found.append(
+            state(
+                "pretrain", name, layout.pretrain_dir(run, name), [("build", pretrain.data)],
+                lambda p=pretrain: pretrain_fingerprint(
+                    p, layout.build_dir(run, p.data), layout.vocab_dir(run, recipe.build[p.data].vocab), recipe.seed
+                ),
+            )
+        )  # fmt: skip
+    for name, task in recipe.finetune.items():
+        found.append(
+            state(
+                "finetune", name, layout.finetune_dir(run, name), [("pretrain", task.pretrained)],
+                lambda n=name, t=task: finetune_fingerprint(
+                    t, layout.pretrain_dir(run, t.pretrained), layout.vocab_dir(run, vocab_of(recipe, n)), recipe.seed
+                ),
+            )
+        )  # fmt: skip
+    return found
+
+
+def print_plan(recipe: Recipe) -> None:
+    """Print the plan as a table, after the inputs."""
+    from pipelines.splits import make_splits
+
+    console = Console(highlight=False)
+    splits = make_splits(recipe.corpus)
+    files = len({split.path for split in splits})
+    console.print(
+        f"{recipe.name}: {files} input files, {sum(split.weight for split in splits) / 1e6:.1f} MB, {len(splits)} splits → {recipe.output}",
+        soft_wrap=True,
+    )
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    for heading in ("stage", "name", "state", "output"):
+        table.add_column(heading)
+    for stage, name, directory, state in states(recipe):
+        table.add_row(stage, name, _MARKS[state], directory)
+    console.print(table)

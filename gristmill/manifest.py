@@ -1,0 +1,120 @@
+"""The JSON that says what a finished directory holds and what it was made from.
+
+Written last, by atomic rename: a directory without a manifest is not finished and is never read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import xxhash
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gristmill import storage
+from gristmill.errors import ArtefactError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+
+
+class FileEntry(BaseModel):
+    """One file of a finished directory. ``xxh3_128`` is the hexadecimal digest of its bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    rows: int
+    bytes: int
+    xxh3_128: str
+
+
+class Manifest(BaseModel):
+    """What a stage wrote and from what.
+
+    ``recipe`` is the resolved part of the recipe that the stage used, ``inputs`` the digests of what it read,
+    ``fingerprint`` the hash of both with the format version: equal fingerprints mean equal bytes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    stage: str
+    name: str = ""
+    recipe: dict[str, Any]
+    inputs: dict[str, str]
+    fingerprint: str
+    files: list[FileEntry]
+    totals: dict[str, int] = {}
+    details: dict[str, Any] = {}
+
+
+def fingerprint(stage: str, recipe_part: dict[str, Any], inputs: dict[str, str]) -> str:
+    """xxh3-128 of stage, recipe part, input digests and format version, independent of key order."""
+    whole = {"format": FORMAT_VERSION, "stage": stage, "recipe": recipe_part, "inputs": inputs}
+    return xxhash.xxh3_128_hexdigest(json.dumps(whole, sort_keys=True, ensure_ascii=True).encode())
+
+
+def describe_file(directory: str, name: str, rows: int) -> FileEntry:
+    """Measure and hash a written file. ``name`` is relative to ``directory``."""
+    path = storage.join(directory, name)
+    return FileEntry(name=name, rows=rows, bytes=storage.size(path), xxh3_128=storage.checksum(path))
+
+
+def write_manifest(directory: str, manifest: Manifest) -> None:
+    """Write ``manifest.json``; call it last."""
+    storage.write_json(storage.join(directory, MANIFEST_NAME), manifest.model_dump(mode="json"))
+
+
+def read_manifest(directory: str) -> Manifest:
+    """Read a finished directory's manifest. ArtefactError when absent, damaged or of another format version."""
+    path = storage.join(directory, MANIFEST_NAME)
+    if not storage.exists(path):
+        raise ArtefactError(f"{directory}: no {MANIFEST_NAME}, so it is not a finished output; run its stage first")
+    value = storage.read_json(path)
+    if isinstance(value, dict) and value.get("format_version") != FORMAT_VERSION:
+        raise ArtefactError(
+            f"{path}: format version {value.get('format_version')!r}, this Gristmill reads {FORMAT_VERSION}; run the stage again"
+        )
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ArtefactError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def manifest_digest(directory: str) -> str:
+    """xxh3-128 of the manifest file itself, which stands for all the directory holds."""
+    path = storage.join(directory, MANIFEST_NAME)
+    if not storage.exists(path):
+        raise ArtefactError(f"{directory}: no {MANIFEST_NAME}, so it is not a finished output; run its stage first")
+    return storage.checksum(path)
+
+
+def is_finished(directory: str, expected_fingerprint: str) -> bool:
+    """Whether the directory holds a sound-looking manifest made from exactly these inputs, all its files being there."""
+    try:
+        manifest = read_manifest(directory)
+    except ArtefactError:
+        return False
+    if manifest.fingerprint != expected_fingerprint:
+        return False
+    return all(
+        storage.exists(path) and storage.size(path) == entry.bytes
+        for entry in manifest.files
+        for path in [storage.join(directory, entry.name)]
+    )
+
+
+def verify(directory: str) -> list[str]:
+    """Check every file's size and checksum against the manifest; one line per problem, empty when sound."""
+    problems = []
+    for entry in read_manifest(directory).files:
+        path = storage.join(directory, entry.name)
+        if not storage.exists(path):
+            problems.append(f"{path}: missing")
+        elif (found := storage.size(path)) != entry.bytes:
+            problems.append(f"{path}: {found} bytes, the manifest says {entry.bytes}")
+        elif (digest := storage.checksum(path)) != entry.xxh3_128:
+            problems.append(f"{path}: damaged (xxh3-128 {digest}, the manifest says {entry.xxh3_128})")
+    return problems

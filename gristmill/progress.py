@@ -1,0 +1,149 @@
+"""What a person sees while a stage runs: bars with rate and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Task as RichTask
+from rich.text import Text
+
+_PLAIN_EVERY_SECONDS = 10.0
+
+
+def human(amount: float, unit: str) -> str:
+    """``12.3 kB``, ``4.56 M rows``, ``17 files``: three digits and an SI prefix; bytes use 1000, not 1024."""
+    for prefix, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(amount) >= scale:
+            number = f"{amount / scale:.3g}"
+            return f"{number} {prefix}{unit}" if unit == "B" else f"{number}{prefix} {unit}"
+    number = f"{amount:.0f}" if float(amount).is_integer() else f"{amount:.3g}"
+    return f"{number} {unit}"
+
+
+class _Amounts(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        unit = task.fields["unit"]
+        done = human(task.completed, unit)
+        text = done if task.total is None else f"{done} of {human(task.total, unit)}"
+        if task.speed:
+            text += f" · {human(task.speed, unit)}/s"
+        return Text(text, style="cyan")
+
+
+class Task:
+    """One running bar. ``set`` and ``advance`` count in the task's unit; ``describe`` adds a short changing remark."""
+
+    def __init__(self, label: str, total: float | None, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.completed = 0.0
+        self.remark = ""
+
+    def advance(self, amount: float = 1) -> None:
+        """Count ``amount`` more units as done."""
+        self.set(self.completed + amount)
+
+    def set(self, completed: float) -> None:
+        """Say how many units are done in all."""
+        self.completed = completed
+        self._show()
+
+    def describe(self, remark: str) -> None:
+        """Replace the remark behind the label (a loss, a file name)."""
+        self.remark = remark
+        self._show()
+
+    def _show(self) -> None:
+        """Quiet by default; the terminal and plain kinds override it."""
+
+
+class _BarTask(Task):
+    def __init__(self, label: str, total: float | None, unit: str, progress: Progress) -> None:
+        super().__init__(label, total, unit)
+        self._progress = progress
+        self._id = progress.add_task(label, total=total, unit=unit, remark="")
+
+    def _show(self) -> None:
+        self._progress.update(self._id, completed=self.completed, remark=self.remark)
+
+
+class _PlainTask(Task):
+    def __init__(self, label: str, total: float | None, unit: str, console: Console) -> None:
+        super().__init__(label, total, unit)
+        self._console = console
+        self._start = self._last = time.monotonic()
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if now - self._last >= _PLAIN_EVERY_SECONDS:
+            self._last = now
+            self._console.print(self.line(now), markup=False, highlight=False, soft_wrap=True)
+
+    def line(self, now: float) -> str:
+        """``label  amount of total · rate · remark · left``."""
+        elapsed = max(now - self._start, 1e-9)
+        rate = self.completed / elapsed
+        parts = [human(self.completed, self.unit)]
+        if self.total is not None:
+            parts[0] += f" of {human(self.total, self.unit)}"
+        parts.append(f"{human(rate, self.unit)}/s")
+        if self.total is not None and rate > 0 and self.completed < self.total:
+            parts.append(f"{(self.total - self.completed) / rate:.0f} s left")
+        if self.remark:
+            parts.append(self.remark)
+        return f"  {self.label}  " + " · ".join(parts)
+
+
+class Reporter:
+    """Where stages say what they do. ``quiet`` keeps only warnings. All of it goes to standard error."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False)
+        self._live = sys.stderr.isatty() and not quiet
+
+    def note(self, text: str) -> None:
+        """One line of news."""
+        if not self.quiet:
+            self.console.print(escape(text), soft_wrap=True)
+
+    def title(self, text: str) -> None:
+        """The heading of a stage."""
+        if not self.quiet:
+            self.console.print(f"[bold]{escape(text)}[/bold]", soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """One line that matters even under --quiet."""
+        self.console.print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)
+
+    @contextlib.contextmanager
+    def task(self, label: str, total: float | None, unit: str = "it") -> Iterator[Task]:
+        """A bar for the duration of a ``with`` block; ``total`` in ``unit``, or None when unknown."""
+        if self.quiet:
+            yield Task(label, total, unit)
+        elif self._live:
+            progress = Progress(
+                TextColumn("  {task.description}"), BarColumn(bar_width=28), _Amounts(),
+                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(compact=True),
+                TextColumn("[dim]{task.fields[remark]}[/dim]"), console=self.console, transient=True,
+            )  # fmt: skip
+            start = time.monotonic()
+            with progress:
+                bar = _BarTask(label, total, unit, progress)
+                yield bar
+            self._done(bar, time.monotonic() - start)
+        else:
+            start = time.monotonic()
+            plain = _PlainTask(label, total, unit, self.console)
+            yield plain
+            self._done(plain, time.monotonic() - start)
+
+    def _done(self, task: Task, seconds: float) -> None:
+        rate = f" · {human(task.completed / max(seconds, 1e-9), task.unit)}/s" if task.completed else ""
+        remark = f" · {task.remark}" if task.remark else ""
+        self.note(f"  {task.label}  {human(task.completed, task.unit)} in {seconds:.1f} s{rate}{remark}")

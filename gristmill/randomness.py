@@ -1,0 +1,210 @@
+"""Random numbers as a pure function of what they are for: no generator, no state, no order of calls.
+
+Every draw is ``hash(seed, purpose, epoch, sample id, counter)``, so a sample gets the same numbers in
+whichever batch, worker or machine it is made. The hash is the finaliser of splitmix64 (Steele, Lea, Flood:
+"Fast splittable pseudorandom number generators", OOPSLA 2014) over a Weyl sequence; :func:`draw_u64` of one
+key *is* a splitmix64 stream started at that key. All arithmetic is modulo 2^64 and all functions work on
+whole arrays.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import ArrayLike, NDArray
+
+U64 = NDArray[np.uint64]
+
+# The golden-ratio increment and the two multipliers of splitmix64.
+_WEYL = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
+_HALF = np.uint64(32)
+_FEISTEL_ROUNDS = 8
+
+
+def text_id(text: str) -> int:
+    """A stable 64-bit id of a string: xxh3-64 of its UTF-8 bytes."""
+    return int(xxhash.xxh3_64_intdigest(text.encode("utf-8", errors="surrogatepass")))
+
+
+def stream_key(seed: int, purpose: str, *counters: int) -> int:
+    """One 64-bit key for a use of randomness that belongs to no sample (an epoch's order, a window's order).
+
+    ``seed`` and ``counters`` are in [0, 2^64); other values raise ``struct.error``.
+    """
+    return int(
+        xxhash.xxh3_64_intdigest(struct.pack(f"<{len(counters) + 1}Q", seed, *counters) + purpose.encode())
+    )
+
+
+def mix64(values: U64) -> U64:
+    """The splitmix64 finaliser, a bijection of the 64-bit integers, in place on an array of any shape."""
+    shifted = np.empty_like(values)
+    for shift, multiplier in zip(_SHIFTS[:2], _MULTIPLIERS, strict=True):
+        np.right_shift(values, shift, out=shifted)
+        np.bitwise_xor(values, shifted, out=values)
+        np.multiply(values, multiplier, out=values)
+    np.right_shift(values, _SHIFTS[2], out=shifted)
+    return np.bitwise_xor(values, shifted, out=values)
+
+
+def sample_keys(seed: int, purpose: str, epoch: int, sample_ids: ArrayLike) -> U64:
+    """One key for each sample, shape (B,) uint64; distinct ids get distinct keys and may be consecutive.
+
+    ``purpose`` keeps uses apart: draws for masks and for replacement words of one sample are independent.
+    """
+    ids = np.asarray(sample_ids)
+    if ids.dtype == np.int64:
+        ids = ids.view(np.uint64)
+    base = np.uint64(stream_key(seed, purpose, epoch))
+    keys = ids.astype(np.uint64) * _WEYL + base
+    mix64(keys)
+    keys += base
+    return mix64(keys)
+
+
+def draw_u64(keys: U64, count: int) -> U64:
+    """(B, count) uint64, uniform: draws 0 ... count-1 of every key; a longer draw begins with a shorter."""
+    counters = np.arange(1, count + 1, dtype=np.uint64) * _WEYL
+    return mix64(keys[:, None] + counters)
+
+
+def draw_u64_at(keys: U64, counters: NDArray[np.integer]) -> U64:
+    """(N,) uint64: draw number ``counters[i]`` of ``keys[i]``, numbered from 0 as the columns of draw_u64."""
+    weyl = counters.astype(np.uint64)
+    weyl += np.uint64(1)
+    weyl *= _WEYL
+    weyl += keys
+    return mix64(weyl)
+
+
+def draw_u32(keys: U64, count: int) -> NDArray[np.uint32]:
+    """(B, count) uint32, uniform: the 64-bit draws cut into halves, the low one first."""
+    return _lanes(keys, count, np.dtype(np.uint32))
+
+
+def draw_u16(keys: U64, count: int) -> NDArray[np.uint16]:
+    """(B, count) uint16, uniform: the 64-bit draws cut into quarters, the lowest first."""
+    return _lanes(keys, count, np.dtype(np.uint16))
+
+
+def _lanes(keys: U64, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    per_word = 8 // dtype.itemsize
+    words = draw_u64(keys, -(-count // per_word))
+    if sys.byteorder == "big":
+        words.byteswap(inplace=True)
+    lanes = words.view(dtype.newbyteorder("<")).astype(dtype, copy=False)
+    return lanes[:, :count]
+
+
+def below(draws: NDArray[np.uint32] | U64, limits: ArrayLike) -> NDArray[np.int64]:
+    """32-bit draws scaled to integers in [0, limit): ``draw * limit >> 32``, by broadcasting.
+
+    Limits are in [1, 2^32). Any value's chance differs from 1/limit by less than 2^-32 (Lemire 2019 without
+    the rejection step).
+    """
+    product = draws.astype(np.uint64, copy=False) * np.asarray(limits).astype(np.uint64, copy=False)
+    product >>= _HALF
+    scaled: NDArray[np.int64] = product.view(np.int64)
+    return scaled
+
+
+def keyed_permutation(count: int, key: int) -> NDArray[np.int64]:
+    """A permutation of range(count) as an array, for counts that fit in memory (below 2^32).
+
+    Indices sorted by a random number in the high bits; the index itself in the low bits, so that values never
+    tie and every sorting routine gives the same order.
+    """
+    bits = np.uint64(max(count - 1, 1).bit_length())
+    values = draw_u64(np.array([key], np.uint64), count)[0]
+    values >>= bits
+    values <<= bits
+    values |= np.arange(count, dtype=np.uint64)
+    values.sort()
+    values &= (np.uint64(1) << bits) - np.uint64(1)
+    order: NDArray[np.int64] = values.view(np.int64)
+    return order
+
+
+def permute_index(index: ArrayLike, count: int, key: int, *, inverse: bool = False) -> NDArray[np.int64]:
+    """Where a keyed bijection of [0, count) sends each index (inverted: where each came from), with no table.
+
+    A balanced Feistel network on the smallest even number of bits that holds ``count``, walked along its
+    cycle until the result is below ``count`` (Black and Rogaway, "Ciphers with arbitrary finite domains",
+    2002): at most four walks on average. ``count`` up to 2^62. ValueError for an index outside [0, count).
+    """
+    values = np.array(index, dtype=np.int64)
+    if values.size and (values.min() < 0 or values.max() >= count):
+        raise ValueError(f"permute_index: an index lies outside [0, {count})")
+    if count <= 1:
+        return values
+    half = np.uint64(((count - 1).bit_length() + 1) // 2)
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    round_keys = draw_u64(np.array([key], np.uint64), _FEISTEL_ROUNDS)[0]
+    if inverse:
+        round_keys = round_keys[::-1]
+    walking = values.reshape(-1).astype(np.uint64)
+    result = np.empty(len(walking), np.uint64)
+    places = np.arange(len(walking))
+    while len(walking):
+        walking = _feistel(walking, half, mask, round_keys, inverse)
+        arrived = walking < np.uint64(count)
+        result[places[arrived]] = walking[arrived]
+        places, walking = places[~arrived], walking[~arrived]
+    return result.view(np.int64).reshape(values.shape)
+
+
+def _feistel(values: U64, half: np.uint64, mask: np.uint64, round_keys: U64, inverse: bool) -> U64:
+    left, right = values >> half, values & mask
+    if inverse:
+        left, right = right, left
+    for round_key in round_keys:
+        left, right = right, left ^ (mix64(right * _WEYL + round_key) & mask)
+    if inverse:
+        left, right = right, left
+    return (left << half) | right
+
+
+def random_subset_marks(
+    draws: NDArray[np.uint32],
+    sizes: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    marks: NDArray[np.bool_],
+) -> None:
+    """Mark a uniform random subset of each of many rows: ``counts[r]`` of ``sizes[r]`` places.
+
+    Floyd's algorithm (Bentley and Floyd, CACM 30(9), 1987), one round for all rows together.
+
+    draws: (R, >= max(counts)) independent uniform draws. sizes, counts, starts: (R,), counts <= sizes; rows
+    may have different sizes. marks: (total,), row r's places from
+    ``starts[r]`` on, all False before, set True in place where chosen. A row's result depends on its own
+    arguments alone.
+    """
+    if not len(counts) or (most := int(counts.max())) == 0:
+        return
+    draws = draws[:, :most]
+    active = np.full(most, len(counts))
+    if int(counts.min()) < most:
+        # Longest first, so that the rows still drawing are always a leading slice.
+        order = np.argsort(-counts, kind="stable")
+        draws, sizes, counts, starts = draws[order], sizes[order], counts[order], starts[order]
+        active -= np.searchsorted(counts[::-1], np.arange(most), side="right")
+    first = sizes - counts
+    limits = first + np.arange(1, most + 1)[:, None]
+    # Rows that have stopped get limits past their size: their targets are computed but never used.
+    targets = below(np.ascontiguousarray(draws.T), limits)
+    targets += starts
+    fallback = starts + first
+    taken = np.empty(len(counts), np.bool_)
+    for target, rows in zip(targets, active.tolist(), strict=True):
+        target = target[:rows]
+        marks.take(target, out=taken[:rows], mode="clip")  # "clip" lets take write into out directly
+        np.putmask(target, taken[:rows], fallback)
+        marks[target] = True
+        fallback += 1

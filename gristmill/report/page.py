@@ -1,0 +1,107 @@
+"""Put the sections together into one self-contained page."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+import gristmill
+from gristmill import storage
+from gristmill.report import formats
+from gristmill.report.collect import Run, collect
+from gristmill.report.views.build import build_view
+from gristmill.report.views.clean import clean_view, flow_sentence
+from gristmill.report.views.finetune import finetune_view
+from gristmill.report.views.head import headlines, seals, stage_states
+from gristmill.report.views.pretrain import pretrain_view
+from gristmill.report.views.vocab import vocab_view
+
+#: The page's name in the run directory.
+PAGE_NAME = "report.html"
+
+
+def write_report(run_directory: str) -> str:
+    """Write ``RUN/report.html`` from whatever stages have left there, and return its path.
+
+    The page loads nothing from anywhere and is a pure function of the files it reads: equal artefacts
+    (``timing.json`` included) give equal bytes. Works on a run under way: stages without output are said to
+    be so. ArtefactError when the directory is missing or one of its JSON files is damaged; the old page then
+    stays.
+    """
+    path = storage.join(run_directory, PAGE_NAME)
+    storage.write_text(path, render_report(run_directory))
+    return path
+
+
+def render_report(run_directory: str) -> str:
+    """The page's HTML; errors as for ``write_report``."""
+    return _render(collect(run_directory))
+
+
+def _render(run: Run) -> str:
+    clean = clean_view(run.clean) if run.clean else None
+    vocabularies = [view for view in map(vocab_view, run.vocabularies) if view]
+    builds = [view for view in map(build_view, run.builds) if view]
+    pretrainings = [view for view in map(pretrain_view, run.pretrainings) if view]
+    finetunings = [view for view in map(finetune_view, run.finetunings) if view]
+    return _environment().get_template("page.html.j2").render(
+        run=run,
+        version=gristmill.__version__,
+        headlines=headlines(run, clean, builds, finetunings),
+        stages=stage_states(run),
+        seals=seals(run),
+        clean=clean,
+        vocabularies=vocabularies,
+        builds=builds,
+        pretrainings=pretrainings,
+        finetunings=finetunings,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """Templates with escaping always on: documents and tokens are other people's text."""
+    environment = Environment(
+        loader=PackageLoader("gristmill.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=formats.count,
+        whole=formats.whole,
+        measure=formats.measure,
+        size=formats.size,
+        seconds=formats.seconds,
+        score=formats.score,
+        plain=formats.plain,
+        breakable=_breakable,
+        visible=_visible,
+        anchor=_anchor,
+    )
+    environment.globals.update(percent=formats.percent, flow_sentence=flow_sentence)
+    return environment
+
+
+#: Control characters (but tab and line feed), which HTML forbids, and bidirectional overrides, which would
+#: let a document's text reorder the page around it.
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+
+
+def _visible(text: str) -> str:
+    """Other people's text, every character that has no safe look written as its code, ``⟨U+202E⟩``."""
+    return _UNSHOWABLE.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
+
+
+def _breakable(name: str) -> Markup:
+    """A rule's name that may wrap after a dot or an underscore."""
+    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(_visible(name)))))
+
+
+def _anchor(name: str) -> str:
+    """A name as part of an HTML id."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)

@@ -1,0 +1,277 @@
+"""The shapes of the JSON files a run leaves behind, as the report reads them.
+
+Every field has a default, because a page about an unfinished or older run is better than none: what is absent
+is left out of the page. What is present must have the right type, else the file is refused (``collect.py``
+names it).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Part(BaseModel):
+    """A JSON object; unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+# -- any stage
+
+
+class TimedStep(Part):
+    """One timed step of a stage; ``bytes`` and ``rows`` are what it went through, if that means anything."""
+
+    name: str
+    seconds: float
+    bytes: int | None = None
+    rows: int | None = None
+
+
+class Timing(Part):
+    """``timing.json``, the only file that may differ between two equal runs; ``peak_rss_mb`` in MB."""
+
+    seconds: float
+    steps: list[TimedStep] = []
+    peak_rss_mb: float | None = None
+
+
+# -- clean
+
+
+class WaterfallStep(Part):
+    """One rule. ``alone``: documents failing it; ``first``: those no earlier rule removed."""
+
+    rule: str
+    alone: int | None = None
+    first: int
+    remaining: int
+
+
+class SourceFlow(Part):
+    """One source's or language's documents and characters, in and kept."""
+
+    documents_in: int = Field(0, alias="in")
+    kept: int = 0
+    characters_in: int | None = None
+    characters_kept: int | None = None
+
+
+class LengthHistogram(Part):
+    """Documents by length in characters: ``edges`` has one entry more than ``documents_in`` and ``kept``."""
+
+    edges: list[float] = []
+    documents_in: list[int] = Field([], alias="in")
+    kept: list[int] = []
+
+
+class ScoreHistogram(Part):
+    """Documents by one score; a document passes between ``lower`` and ``upper`` (either may be absent)."""
+
+    edges: list[float] = []
+    counts: list[int] = []
+    lower: float | None = None
+    upper: float | None = None
+
+
+class Duplicates(Part):
+    """Documents removed as duplicates, and near-duplicate clusters by their size."""
+
+    exact: int | None = None
+    minhash: int | None = None
+    clusters: int | None = None
+    sizes: dict[str, int] = {}
+
+
+class Reason(Part):
+    """A rule a document failed, the value measured and the limit it broke."""
+
+    rule: str
+    value: float | None = None
+    threshold: float | None = None
+
+
+class SampleDocument(Part):
+    """The beginning of one document; ``reasons`` is empty for a kept one."""
+
+    id: str = ""
+    source: str | None = None
+    language: str | None = None
+    excerpt: str = ""
+    reasons: list[Reason] = []
+
+
+class SampleDocuments(Part):
+    """A few kept and a few rejected documents."""
+
+    kept: list[SampleDocument] = []
+    rejected: list[SampleDocument] = []
+
+
+class UnreadableRow(Part):
+    """An input row that could not be read, and where it stands."""
+
+    file: str
+    row: int | None = None
+    error: str | None = None
+
+
+class CleanReport(Part):
+    """``clean/report.json``."""
+
+    rows_in: int | None = None
+    unreadable: int = 0
+    documents_kept: int | None = None
+    documents_rejected: int | None = None
+    characters_in: int | None = None
+    characters_kept: int | None = None
+    skipped_records: dict[str, int] = {}
+    waterfall: list[WaterfallStep] = []
+    by_source: dict[str, SourceFlow] = {}
+    by_language: dict[str, SourceFlow] = {}
+    length_histogram: LengthHistogram | None = None
+    scores: dict[str, ScoreHistogram] = {}
+    duplicates: Duplicates | None = None
+    samples: SampleDocuments = SampleDocuments()
+    unreadable_rows: list[UnreadableRow] = []
+
+
+# -- vocab
+
+
+class Segmentation(Part):
+    """A text and the tokens it is cut into."""
+
+    text: str
+    tokens: list[str] = []
+
+
+class VocabReport(Part):
+    """``vocab/NAME/report.json``. ``fertility`` is tokens a word; ``unk_rate`` a share of tokens."""
+
+    name: str = ""
+    kind: str | None = None
+    size: int | None = None
+    distinct_words: int | None = None
+    total_words: int | None = None
+    bytes_per_token: float | None = None
+    fertility: float | None = None
+    unk_rate: float | None = None
+    renyi_efficiency: float | None = None
+    never_used: int | None = None
+    rank_frequency: list[tuple[float, float]] = []
+    token_length_histogram: dict[str, int] = {}
+    longest_tokens: list[str] = []
+    samples: list[Segmentation] = []
+
+
+# -- build
+
+
+class SplitCounts(Part):
+    """What one split holds: rows, and its positions by what stands in them."""
+
+    rows: int | None = None
+    documents: int | None = None
+    tokens: int | None = None
+    special_tokens: int | None = None
+    padding_tokens: int | None = None
+    dropped_tokens: int | None = None
+
+
+class Segment(Part):
+    """A run of decoded text; ``kind`` is plain, mask, random, kept, sentinel or special."""
+
+    text: str
+    kind: str = "plain"
+
+
+class ExampleSample(Part):
+    """One example, decoded: the sequence before the objective, and what the model sees and must predict."""
+
+    original: str = ""
+    input: list[Segment] = []
+    target: list[Segment] = []
+
+
+class BuildReport(Part):
+    """``examples/NAME/report.json``."""
+
+    name: str = ""
+    objective: str | dict[str, Any] | None = None
+    kind: str = "examples"
+    length: int | None = None
+    train: SplitCounts | None = None
+    validation: SplitCounts | None = None
+    samples: list[ExampleSample] = []
+
+
+# -- pretrain
+
+
+class MetricRow(Part):
+    """One line of ``metrics.jsonl``; losses in nats per target token."""
+
+    step: int
+    split: str
+    loss: float | None = None
+    learning_rate: float | None = None
+    samples: int | None = None
+    tokens: int | None = None
+    tokens_per_second: float | None = None
+    seconds: float | None = None
+
+
+class PretrainReport(Part):
+    """``pretrain/NAME/report.json``; losses in nats per target token."""
+
+    name: str = ""
+    model: str | None = None
+    parameters: int | None = None
+    steps: int | None = None
+    tokens: int | None = None
+    unigram_loss: float | None = None
+    initial_validation_loss: float | None = None
+    final_validation_loss: float | None = None
+    tokens_per_second: float | None = None
+    seconds: float | None = None
+
+
+# -- finetune
+
+
+class CurvePoint(BaseModel):
+    """One evaluation during fine-tuning: ``step``, ``split`` and any number of metrics beside them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    step: int
+    split: str = "dev"
+
+    def metric(self, name: str) -> float | None:
+        """A metric's value, None where it is absent or not a number."""
+        value = (self.model_extra or {}).get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+
+class FinetuneRun(Part):
+    """One fine-tuning run: where the weights came from, the seed, and its scores."""
+
+    init: str
+    seed: int = 0
+    dev: dict[str, float | None] = {}
+    test: dict[str, float | None] = {}
+    curve: list[CurvePoint] = []
+
+
+class FinetuneReport(Part):
+    """``finetune/NAME/report.json``."""
+
+    name: str = ""
+    task: str | None = None
+    labels: list[str] = []
+    train_rows: int | None = None
+    runs: list[FinetuneRun] = []
+    majority: dict[str, float | None] = {}

@@ -1,0 +1,137 @@
+"""The section on pretraining: losses against what word frequencies alone would reach, and speed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gristmill.report.charts import Plot, midpoints
+from gristmill.report.collect import Artefact
+from gristmill.report.formats import compact, decimal
+from gristmill.report.scales import Linear
+from gristmill.report.schema import MetricRow, PretrainReport
+
+
+@dataclass(frozen=True)
+class PretrainView:
+    """All that ``sections/pretrain.html.j2`` draws for one model; ``warning`` must not be missed."""
+
+    artefact: Artefact[PretrainReport]
+    report: PretrainReport
+    last_step: int | None
+    loss: Plot | None
+    speed: Plot | None
+    rate: Plot | None
+    verdict: str
+    warning: str
+
+
+def pretrain_view(artefact: Artefact[PretrainReport]) -> PretrainView | None:
+    """Lay out one pretraining; None when nothing was logged or reported yet."""
+    if artefact.report is None and not artefact.metrics:
+        return None
+    report = artefact.report or PretrainReport()
+    train = [row for row in artefact.metrics if row.split == "train"]
+    validation = [row for row in artefact.metrics if row.split == "validation"]
+    return PretrainView(
+        artefact,
+        report,
+        max((row.step for row in artefact.metrics), default=None),
+        _loss(report, train, validation),
+        _series("Speed", "tokens a second", [(r.step, r.tokens_per_second) for r in train], zero=True),
+        _series("Learning rate", "rate", [(r.step, r.learning_rate) for r in train], zero=True),
+        _verdict(report),
+        _warning(artefact.metrics),
+    )
+
+
+def _loss(report: PretrainReport, train: list[MetricRow], validation: list[MetricRow]) -> Plot | None:
+    curves = {
+        "train": [(row.step, row.loss) for row in train if row.loss is not None],
+        "validation": [(row.step, row.loss) for row in validation if row.loss is not None],
+    }
+    losses = [loss for points in curves.values() for _, loss in points]
+    if not any(math.isfinite(loss) for loss in losses):
+        return None
+    unigram = report.unigram_loss
+    steps = [step for points in curves.values() for step, _ in points]
+    said = [
+        f"{split} loss from {decimal(points[0][1])} at step {points[0][0]} "
+        f"to {decimal(points[-1][1])} at step {points[-1][0]}"
+        for split, points in curves.items()
+        if points
+    ]
+    plot = Plot(
+        "Loss",
+        "; ".join(said) + (f"; unigram loss {decimal(unigram)}." if unigram is not None else "."),
+        Linear(min(0, *steps), max(1, *steps), 6),
+        Linear.around([*losses, *([] if unigram is None else [unigram])], 5),
+        "step",
+        "nats per target token",
+        size="large",
+    )
+    if unigram is not None:
+        plot.horizontal(unigram, f"unigram loss {decimal(unigram)}: token frequencies alone")
+    plot.line([(float(s), v) for s, v in curves["train"]], "train", "train" if curves["train"] else "")
+    plot.line(
+        [(float(s), v) for s, v in curves["validation"]],
+        "validation",
+        "validation" if curves["validation"] else "",
+    )
+    if curves["train"]:
+        xs = [float(step) for step, _ in curves["train"]]
+        plot.hover(
+            midpoints(xs, min(xs[0], 0.0), xs[-1]),
+            [f"step {step}: train loss {value:.4f}" for step, value in curves["train"]],
+        )
+    for step, value in curves["validation"]:
+        plot.dot(step, value, "validation", f"step {step}: validation loss {value:.4f}")
+    return plot
+
+
+def _series(title: str, label: str, pairs: list[tuple[int, float | None]], zero: bool) -> Plot | None:
+    points = [(float(step), value) for step, value in pairs if value is not None and math.isfinite(value)]
+    if len(points) < 2:
+        return None
+    values = [value for _, value in points]
+    plot = Plot(
+        title,
+        f"{title} by step: between {compact(min(values)) if max(values) >= 1 else decimal(min(values))} and "
+        f"{compact(max(values)) if max(values) >= 1 else decimal(max(values))}.",
+        Linear(min(0, points[0][0]), points[-1][0], 5),
+        Linear.around(values, 4, zero=zero),
+        "step",
+        label,
+    )
+    plot.line(points, "accent")
+    xs = [x for x, _ in points]
+    plot.hover(midpoints(xs, min(xs[0], 0.0), xs[-1]), [f"step {x:.0f}: {decimal(v)}" for x, v in points])
+    return plot
+
+
+def _verdict(report: PretrainReport) -> str:
+    """What the validation loss means beside the unigram loss, in a sentence."""
+    final, unigram = report.final_validation_loss, report.unigram_loss
+    if final is None or unigram is None or not math.isfinite(final):
+        return ""
+    gap = unigram - final
+    if gap <= 0:
+        return (
+            f"The validation loss is {decimal(-gap)} nats above what token frequencies alone give: "
+            "the model has not yet learnt to use context."
+        )
+    return (
+        f"The validation loss is {decimal(gap)} nats below what token frequencies alone give: "
+        f"with context the right token gets {math.exp(gap):.1f} times the probability, "
+        "on (geometric) average."
+    )
+
+
+def _warning(rows: list[MetricRow]) -> str:
+    bad = [row for row in rows if row.loss is not None and not math.isfinite(row.loss)]
+    return (
+        f"The loss is not a finite number in {len(bad)} lines of the log, "
+        f"first at step {min(r.step for r in bad)}."
+        if bad
+        else ""
+    )

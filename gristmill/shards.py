@@ -1,0 +1,151 @@
+"""Shards of token rows: Arrow IPC stream files that memory-map, one record batch each, so a column is one
+NumPy view.
+
+The layout is the one Hugging Face ``datasets`` memory-maps; with ``dataset_info.json`` and ``state.json``
+beside the shards, ``datasets.load_from_disk`` opens the directory, and ``pyarrow.ipc.open_stream`` each file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from numpy.typing import NDArray
+
+from gristmill import storage
+from gristmill.errors import ArtefactError, GristmillError
+from gristmill.manifest import FileEntry, describe_file
+
+DATASET_INFO_NAME = "dataset_info.json"
+STATE_NAME = "state.json"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One open shard. ``columns``: read-only views, (rows,) or (rows, width), into the mapped file."""
+
+    path: str
+    rows: int
+    columns: dict[str, NDArray[Any]]
+
+
+def shard_name(index: int, count: int) -> str:
+    """``data-00003-of-00016.arrow``."""
+    return f"data-{index:05d}-of-{count:05d}.arrow"
+
+
+def columns_schema(columns: Mapping[str, NDArray[Any]]) -> pa.Schema:
+    """The Arrow schema of a shard of these columns; 2-D arrays become fixed-size lists of their width."""
+    return pa.schema([(name, _column_type(name, values)) for name, values in columns.items()])
+
+
+def _column_type(name: str, values: NDArray[Any]) -> pa.DataType:
+    if values.ndim not in (1, 2) or values.dtype.kind not in "iuf":
+        raise GristmillError(
+            f"shard column {name!r}: a 1-D or 2-D array of numbers is needed, "
+            f"got {values.ndim}-D {values.dtype}"
+        )
+    item = pa.from_numpy_dtype(values.dtype)
+    return item if values.ndim == 1 else pa.list_(item, values.shape[1])
+
+
+def write_shard(directory: str, name: str, columns: Mapping[str, NDArray[Any]]) -> FileEntry:
+    """Write columns of equal row count, each (rows,) or (rows, width), as one shard; atomic, deterministic.
+
+    Returns the file's manifest entry. GristmillError when the columns do not fit together.
+    """
+    if len({len(values) for values in columns.values()}) != 1:
+        lengths = ", ".join(f"{key} {len(values)}" for key, values in columns.items()) or "no columns"
+        raise GristmillError(f"{storage.join(directory, name)}: columns of different row counts ({lengths})")
+    schema = columns_schema(columns)
+    arrays = [_arrow(values, field.type) for values, field in zip(columns.values(), schema, strict=True)]
+    batch = pa.record_batch(arrays, schema=schema)
+    with (
+        storage.atomic_file(storage.join(directory, name)) as file,
+        pa.ipc.new_stream(file, schema) as writer,
+    ):
+        writer.write_batch(batch)
+    return describe_file(directory, name, batch.num_rows)
+
+
+def _arrow(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, type=kind)
+
+
+def open_shard(path: str) -> Shard:
+    """Map a shard without copying it (a remote one is read whole). ArtefactError, naming the file, when it is
+    missing, truncated or not a shard. Contents are not checked here: compare the checksum of the manifest for
+    that.
+    """
+    if not storage.exists(path):
+        raise ArtefactError(f"{path}: missing; the manifest names it, restore it or build the dataset again")
+    try:
+        if storage.is_remote(path):
+            source: Any = pa.BufferReader(storage.read_bytes(path))
+        else:
+            source = pa.memory_map(path.removeprefix("file://"))
+        table = pa.ipc.open_stream(source).read_all()
+        table.validate()
+        columns = {field.name: _view(table.column(field.name), field.type) for field in table.schema}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtefactError(
+            f"{path}: truncated or damaged ({reason}); restore it or build the dataset again"
+        ) from error
+    return Shard(path, table.num_rows, columns)
+
+
+def _view(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
+    """A column as one array: a view when the file has one record batch, as ours have; else a copy."""
+    chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if chunk.null_count:
+        raise ValueError("it holds nulls")
+    if pa.types.is_fixed_size_list(kind):
+        values: NDArray[Any] = chunk.flatten().to_numpy(zero_copy_only=True)
+        return values.reshape(len(chunk), kind.list_size)
+    view: NDArray[Any] = chunk.to_numpy(zero_copy_only=True)
+    return view
+
+
+def write_dataset_files(
+    directory: str, shards: Sequence[str | FileEntry], schema: pa.Schema
+) -> list[FileEntry]:
+    """Write ``dataset_info.json`` and ``state.json``, which make ``datasets.load_from_disk(directory)`` work.
+
+    ``shards``: names or manifest entries of the shards, in order, all of ``schema``. Returns the two files'
+    entries.
+    """
+    entries = [describe_file(directory, shard, 0) if isinstance(shard, str) else shard for shard in shards]
+    # datasets keys its caches by the fingerprint, so it must follow the contents.
+    contents = "".join(entry.xxh3_128 for entry in entries) + schema.to_string()
+    storage.write_json(
+        storage.join(directory, DATASET_INFO_NAME),
+        {
+            "citation": "",
+            "description": "",
+            "features": {field.name: _feature(field.type) for field in schema},
+            "homepage": "",
+            "license": "",
+        },
+    )
+    storage.write_json(
+        storage.join(directory, STATE_NAME),
+        {"_data_files": [{"filename": entry.name} for entry in entries],
+         "_fingerprint": xxhash.xxh3_64_hexdigest(contents.encode()),
+         "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
+         "_split": None},
+    )  # fmt: skip
+    return [describe_file(directory, name, 0) for name in (DATASET_INFO_NAME, STATE_NAME)]
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    """An Arrow type in the JSON that ``datasets`` features are stored as."""
+    if pa.types.is_fixed_size_list(kind):
+        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "List"}
+    names = {"float": "float32", "double": "float64"}
+    return {"dtype": names.get(str(kind), str(kind)), "_type": "Value"}

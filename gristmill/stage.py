@@ -1,0 +1,65 @@
+"""What every stage does before and after its work: skip when finished, start from a clean directory, time itself."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from gristmill import storage
+from gristmill.manifest import MANIFEST_NAME, is_finished
+
+#: Durations and memory: the one file of a stage that differs from run to run, and so is in no manifest.
+TIMING_NAME = "timing.json"
+#: Work under way stands in a directory of this prefix and the fingerprint, so that a rerun finds its own and no other's.
+STAGING_PREFIX = ".staging-"
+
+
+def already_done(directory: str, fingerprint: str) -> bool:
+    """Whether the stage's output is finished and made from exactly these inputs."""
+    return is_finished(directory, fingerprint)
+
+
+def begin(directory: str, fingerprint: str) -> str:
+    """Make the directory ready for a fresh output and return its staging directory.
+
+    The old manifest goes first, so that from here on the directory counts as unfinished. Files of an output with other
+    inputs are removed, staged work of a killed run with the same fingerprint is kept.
+    """
+    storage.make_directory(directory)
+    storage.remove_file(storage.join(directory, MANIFEST_NAME))
+    storage.remove_partials(directory)
+    staging = storage.join(directory, STAGING_PREFIX + fingerprint[:16])
+    for name in storage.list_directories(directory):
+        if name.startswith(STAGING_PREFIX) and storage.join(directory, name) != staging:
+            storage.remove_tree(storage.join(directory, name))
+    for name in storage.list_files(directory):
+        storage.remove_file(storage.join(directory, name))
+    storage.make_directory(staging)
+    storage.remove_partials(staging)
+    return staging
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of each step of a stage, written beside its output."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    _start: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def step(self, name: str, size: int | None = None, rows: int | None = None) -> Iterator[None]:
+        """Time a ``with`` block that goes through so many bytes and rows."""
+        start = time.monotonic()
+        yield
+        self.steps.append({"name": name, "seconds": round(time.monotonic() - start, 3), "bytes": size, "rows": rows})
+
+    def write(self, directory: str) -> None:
+        """Write ``timing.json``: seconds in all and per step, peak resident memory of this process and its children."""
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        seconds = round(time.monotonic() - self._start, 3)
+        value = {"seconds": seconds, "steps": self.steps, "peak_rss_mb": round(peak / 1000, 1)}
+        storage.write_json(storage.join(directory, TIMING_NAME), value)

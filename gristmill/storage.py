@@ -1,0 +1,268 @@
+"""Files by name, local or through fsspec (``s3://``, ``gs://``, ``memory://`` ...), written so that a name never shows half a file.
+
+Paths are plain strings. A local file is written beside its final name, synced and renamed; an object store shows an
+object only once its upload is closed, so there the final name is written directly and aborted on error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob as local_glob
+import json
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+import fsspec
+import xxhash
+
+from gristmill.errors import ArtefactError, GristmillError, InputError
+
+PARTIAL_MARK = ".partial-"
+_CHUNK = 1 << 22
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path names an fsspec URL other than ``file://``."""
+    return "://" in path and not path.startswith("file://")
+
+
+def _local(path: str) -> str:
+    return path.removeprefix("file://")
+
+
+def _remote(path: str) -> tuple[Any, str]:
+    filesystem, inner = fsspec.core.url_to_fs(path)
+    return filesystem, inner
+
+
+def join(*parts: str) -> str:
+    """Join path parts with ``/``; a later absolute part or URL wins, as in ``os.path.join``."""
+    path = parts[0]
+    for part in parts[1:]:
+        path = part if is_remote(part) else os.path.join(path, part)
+    return path
+
+
+def base_name(path: str) -> str:
+    """The last part of a path or URL."""
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def exists(path: str) -> bool:
+    """Whether a file or directory is there."""
+    if is_remote(path):
+        filesystem, inner = _remote(path)
+        return bool(filesystem.exists(inner))
+    return os.path.exists(_local(path))
+
+
+def is_directory(path: str) -> bool:
+    """Whether the path is a directory (for an object store: a prefix with objects under it)."""
+    if is_remote(path):
+        filesystem, inner = _remote(path)
+        return bool(filesystem.isdir(inner))
+    return os.path.isdir(_local(path))
+
+
+def size(path: str) -> int:
+    """Bytes of a file; InputError when it is missing."""
+    try:
+        if is_remote(path):
+            filesystem, inner = _remote(path)
+            return int(filesystem.size(inner))
+        return os.path.getsize(_local(path))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+
+
+def list_files(directory: str) -> list[str]:
+    """Sorted names of the plain files directly in a directory, unfinished ones left out; an absent directory has none."""
+    if is_remote(directory):
+        filesystem, inner = _remote(directory)
+        if not filesystem.exists(inner):
+            return []
+        names = [base_name(entry["name"]) for entry in filesystem.ls(inner, detail=True) if entry["type"] == "file"]
+    else:
+        try:
+            with os.scandir(_local(directory)) as entries:
+                names = [entry.name for entry in entries if entry.is_file()]
+        except FileNotFoundError:
+            return []
+    return sorted(name for name in names if PARTIAL_MARK not in name)
+
+
+def list_directories(directory: str) -> list[str]:
+    """Sorted names of the directories directly in a directory; an absent directory has none."""
+    if is_remote(directory):
+        filesystem, inner = _remote(directory)
+        if not filesystem.exists(inner):
+            return []
+        return sorted(base_name(entry["name"]) for entry in filesystem.ls(inner, detail=True) if entry["type"] == "directory")
+    try:
+        with os.scandir(_local(directory)) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and PARTIAL_MARK not in entry.name)
+    except FileNotFoundError:
+        return []
+
+
+def glob(pattern: str) -> list[str]:
+    """Sorted paths matching a shell pattern; a plain name matches itself when it exists."""
+    if is_remote(pattern):
+        filesystem, inner = _remote(pattern)
+        return sorted(filesystem.unstrip_protocol(name) for name in filesystem.glob(inner))
+    return sorted(local_glob.glob(_local(pattern), recursive=True))
+
+
+def make_directory(path: str) -> None:
+    """Create a directory and its parents; nothing to do on object stores."""
+    if is_remote(path):
+        filesystem, inner = _remote(path)
+        filesystem.makedirs(inner, exist_ok=True)
+        return
+    try:
+        os.makedirs(_local(path), exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path}: a file stands where a directory is needed; move it or choose another --output") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: no permission to create this directory") from error
+
+
+def remove_tree(path: str) -> None:
+    """Delete a directory and all in it; an absent one is fine."""
+    if is_remote(path):
+        filesystem, inner = _remote(path)
+        if filesystem.exists(inner):
+            filesystem.rm(inner, recursive=True)
+        return
+    shutil.rmtree(_local(path), ignore_errors=True)
+
+
+def remove_file(path: str) -> None:
+    """Delete a file; an absent one is fine."""
+    if is_remote(path):
+        filesystem, inner = _remote(path)
+        if filesystem.exists(inner):
+            filesystem.rm_file(inner)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_local(path))
+
+
+def remove_partials(directory: str) -> None:
+    """Delete what killed writers left in a directory (never visible under a final name)."""
+    if is_remote(directory) or not os.path.isdir(_local(directory)):
+        return
+    with os.scandir(_local(directory)) as entries:
+        for entry in entries:
+            if PARTIAL_MARK in entry.name:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(entry.path)
+
+
+def open_input(path: str) -> BinaryIO:
+    """Open a file for reading bytes. InputError when it is missing, a directory, or not readable."""
+    try:
+        if is_remote(path):
+            filesystem, inner = _remote(path)
+            return cast(BinaryIO, filesystem.open(inner, "rb"))
+        return open(_local(path), "rb")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a directory, a file was expected") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: no permission to read it") from error
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole file."""
+    with open_input(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def atomic_file(path: str) -> Iterator[BinaryIO]:
+    """Write a file that appears under its name complete or not at all.
+
+    Yields a binary file object. On any exception the partial file is removed and the old file, if any, stays.
+    Two writers of the same name (a retried Beam bundle) each write their own partial file; the last rename wins.
+    """
+    if is_remote(path):
+        filesystem, inner = _remote(path)
+        file = filesystem.open(inner, "wb")
+        try:
+            yield file
+        except BaseException:
+            # fsspec uploads on close: discard instead, so that the name never appears.
+            discard = getattr(file, "discard", None)
+            if discard is not None:
+                with contextlib.suppress(Exception):
+                    discard()
+            raise
+        file.close()
+        return
+    final = _local(path)
+    folder, name = os.path.split(final)
+    partial = os.path.join(
+        folder, f".{name}{PARTIAL_MARK}{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+    )
+    make_directory(folder or ".")
+    try:
+        with open(partial, "wb") as local_file:
+            yield local_file
+            local_file.flush()
+            os.fsync(local_file.fileno())
+        os.replace(partial, final)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+        if isinstance(error, OSError):
+            if error.errno == errno.ENOSPC:
+                raise GristmillError(f"{path}: no space left on device; nothing was left behind, free space and rerun") from error
+            if error.errno == errno.EISDIR:
+                raise InputError(f"{path}: a directory stands where a file is to be written") from error
+        raise
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_text(path: str, text: str) -> None:
+    """Write UTF-8 text atomically; a lone surrogate is written as ``?``."""
+    write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write JSON atomically, indented, keys in the order given, so that equal values give equal bytes."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str) -> Any:
+    """Read JSON; ArtefactError when the file is missing or not JSON."""
+    try:
+        with open_input(path) as file:
+            return json.loads(file.read())
+    except InputError as error:
+        raise ArtefactError(str(error)) from error
+    except ValueError as error:
+        raise ArtefactError(f"{path}: not readable as JSON ({error}); the file is damaged or was edited") from error
+
+
+def checksum(path: str) -> str:
+    """xxh3-128 of a file's bytes as 32 hexadecimal digits."""
+    digest = xxhash.xxh3_128()
+    with open_input(path) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
