@@ -1,0 +1,141 @@
+"""The merge loop against the obvious reference and against HF's trainer."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+import tokenization.bpe
+import tokenization.byte_level_bpe
+import tokenization.counting
+import tokenization.evaluate
+import tokenization.reference
+import tokenization.specials
+from gristmill.errors import RecipeError
+from gristmill.progress import Reporter
+from tokenization.bpe import SymbolWords, learn_merges, spell
+from tokenization.byte_level_bpe import byte_level_tokens
+
+Words = dict[tuple[int, ...], int]
+
+
+def symbol_words(words: Words) -> SymbolWords:
+    offsets = np.cumsum([0, *map(len, words)])
+    return SymbolWords(
+        np.array([symbol for word in words for symbol in word], np.int64),
+        offsets,
+        np.array([*words.values()], np.int64),
+    )
+
+
+# Few symbols and small counts, so that ties and runs are common.
+@st.composite
+def alphabets_and_words(draw: st.DrawFn) -> tuple[int, Words]:
+    symbols = draw(st.integers(1, 4))
+    word = st.lists(st.integers(0, symbols - 1), max_size=16).map(tuple)
+    return symbols, draw(st.dictionaries(word, st.integers(1, 4), max_size=12))
+
+
+DOCUMENTED = [
+    tokenization.bpe,
+    tokenization.counting,
+    tokenization.evaluate,
+    tokenization.reference,
+    tokenization.specials,
+]
+
+
+@pytest.mark.parametrize("module", DOCUMENTED)
+def test_worked_examples(module: ModuleType) -> None:
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+@settings(max_examples=500, deadline=None)
+@given(alphabets_and_words(), st.integers(0, 40))
+def test_equals_the_reference(case: tuple[int, Words], more: int) -> None:
+    symbols, words = case
+    learnt = learn_merges(symbol_words(words), symbols, symbols + more)
+    assert learnt == tokenization.reference.learn_merges(words, symbols, symbols + more)
+
+
+@settings(max_examples=100, deadline=None)
+@given(alphabets_and_words(), st.randoms(use_true_random=False))
+def test_order_of_words_is_nothing(case: tuple[int, Words], random: object) -> None:
+    symbols, words = case
+    rows = list(words.items())
+    random.shuffle(rows)  # type: ignore[attr-defined]
+    assert learn_merges(symbol_words(words), symbols, 30) == learn_merges(
+        symbol_words(dict(rows)), symbols, 30
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=10), st.integers(1, 4), min_size=1, max_size=10))
+def test_equals_hugging_face_on_small_words(words: dict[str, int]) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(vocab_size=40, show_progress=False, initial_alphabet=list("abc"))
+    tokenizer.train_from_iterator([" ".join([word] * count) for word, count in words.items()], trainer)
+    tokens = ["a", "b", "c"]
+    merges = learn_merges(
+        symbol_words({tuple(map("abc".index, word)): count for word, count in words.items()}), 3, 40
+    )
+    tokens = spell(tokens, merges)
+    assert tokenizer.get_vocab() == {token: number for number, token in enumerate(tokens)}
+
+
+@pytest.mark.parametrize("size", [1000, 8000, 16_000])
+def test_equals_hugging_face_on_real_text(
+    size: int, english: list[str], quiet: Reporter, make_config: Callable, make_counts: Callable
+) -> None:
+    counts = make_counts(make_config("byte_level_bpe", size), english)
+    tokens, merges = byte_level_tokens(counts, size, quiet)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=["<|endoftext|>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(english, trainer)
+    assert tokenizer.get_vocab() == {token: number for number, token in enumerate(tokens)}
+    assert _merges_of(tokenizer) == merges
+
+
+def _merges_of(tokenizer: Tokenizer) -> list[tuple[str, str]]:
+    return [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+
+
+def test_counts_beyond_32_bits(quiet: Reporter) -> None:
+    # In 32 bits the first pair would have a negative count and the second one would win.
+    words = symbol_words({(0, 1): 2**31 + 5, (2, 3): 2**31 - 1, (4, 5): 2**40})
+    assert [merge[:2] for merge in learn_merges(words, 6, 9)] == [(4, 5), (0, 1), (2, 3)]
+
+
+def test_merges_stop_when_words_are_whole() -> None:
+    assert learn_merges(symbol_words({(0, 1, 2): 3}), 3, 100) == [(0, 1, 3), (3, 2, 4)]
+
+
+def test_a_long_run_of_one_symbol() -> None:
+    words: Words = {(0,) * 1000: 2, (0,) * 7: 3}
+    assert learn_merges(symbol_words(words), 1, 12) == tokenization.reference.learn_merges(words, 1, 12)
+
+
+def test_empty_words() -> None:
+    empty = SymbolWords(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64))
+    assert learn_merges(empty, 5, 10) == []
+
+
+def test_unknown_alphabet_is_refused(quiet: Reporter) -> None:
+    with pytest.raises(RecipeError, match="byte characters"):
+        byte_level_tokens(pa.table({"word": ["中"], "count": [1]}), 300, quiet)

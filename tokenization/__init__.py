@@ -1,0 +1,1 @@
+"""Vocabularies: learn from word counts, load, encode, judge. No Beam here."""

@@ -1,0 +1,32 @@
+"""Writing a tokenizer directory that ``tokenizers`` and ``transformers.AutoTokenizer`` open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from gristmill import storage
+
+TOKENIZER_NAME = "tokenizer.json"
+CONFIG_NAME = "tokenizer_config.json"
+SPECIAL_MAP_NAME = "special_tokens_map.json"
+
+
+def special_added_tokens(tokens: list[str]) -> list[AddedToken]:
+    """Tokens that are matched in the raw text, before normalisation, and skipped when decoding."""
+    return [AddedToken(token, special=True, normalized=False) for token in tokens]
+
+
+def write_tokenizer(
+    directory: str, tokenizer: Tokenizer, tokenizer_class: str, names: dict[str, str], **options: Any
+) -> None:
+    """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``special_tokens_map.json``.
+
+    ``names`` maps transformers' names (``pad_token`` ...) to tokens; ``options`` go into the configuration as
+    they are.
+    """
+    storage.write_text(storage.join(directory, TOKENIZER_NAME), tokenizer.to_str(pretty=True) + "\n")
+    config = {"tokenizer_class": tokenizer_class, "clean_up_tokenization_spaces": False, **names, **options}
+    storage.write_json(storage.join(directory, CONFIG_NAME), config)
+    storage.write_json(storage.join(directory, SPECIAL_MAP_NAME), names)

@@ -1,0 +1,44 @@
+"""Learn a vocabulary from word counts alone and write its directory."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill import storage
+from gristmill.progress import Reporter
+from gristmill.recipe import VocabConfig
+from tokenization.byte_level_bpe import learn_byte_level_bpe
+from tokenization.sentencepiece_models import learn_sentencepiece
+from tokenization.wordpiece import learn_wordpiece
+
+_LEARNERS = {
+    "wordpiece": learn_wordpiece,
+    "byte_level_bpe": learn_byte_level_bpe,
+    "sentencepiece_unigram": learn_sentencepiece,
+    "sentencepiece_bpe": learn_sentencepiece,
+}
+
+
+def learn(config: VocabConfig, counts: pa.Table, directory: str, reporter: Reporter) -> None:
+    """Write the tokenizer files of ``config``; equal counts, in whatever row order, give equal bytes.
+
+    ``counts``: columns ``word`` (string, distinct, as :class:`~tokenization.counting.WordCounter` makes them)
+    and ``count`` (int64). RecipeError when the size is too small or too large for the counts.
+    """
+    storage.make_directory(directory)
+    _LEARNERS[config.kind](config, _kept(config, counts, reporter), directory, reporter)
+
+
+def _kept(config: VocabConfig, counts: pa.Table, reporter: Reporter) -> pa.Table:
+    """Words seen at least ``min_count`` times, sorted by their UTF-8 bytes, in one chunk."""
+    if config.min_count > 1:
+        kept = counts.filter(pc.greater_equal(counts["count"], config.min_count))
+        lost = counts.num_rows - kept.num_rows
+        share = 1 - (pc.sum(kept["count"]).as_py() or 0) / max(1, pc.sum(counts["count"]).as_py() or 0)
+        reporter.note(
+            f"  min_count {config.min_count} leaves out {lost:,} of {counts.num_rows:,} distinct words, "
+            f"{share:.2%} of all words"
+        )
+        counts = kept
+    return counts.take(pc.sort_indices(counts, sort_keys=[("word", "ascending")])).combine_chunks()

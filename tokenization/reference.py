@@ -1,0 +1,72 @@
+"""Byte-pair encoding as plainly as it can be said: the yardstick of ``tokenization.bpe``, for small inputs.
+
+Everything is counted anew for every merge (in the spirit of karpathy/minbpe), so there is nothing to get out
+of step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
+
+Word = tuple[int, ...]
+Pair = tuple[int, int]
+
+
+def pair_counts(words: Mapping[Word, int]) -> Counter[Pair]:
+    """How often each two symbols stand side by side; overlapping pairs all count.
+
+    >>> pair_counts({(1, 1, 1): 2, (1, 2): 5})
+    Counter({(1, 2): 5, (1, 1): 4})
+    """
+    counts: Counter[Pair] = Counter()
+    for word, count in words.items():
+        for pair in pairwise(word):
+            counts[pair] += count
+    return counts
+
+
+def merge(word: Word, pair: Pair, token: int) -> Word:
+    """The word with ``token`` in place of ``pair``, from the left.
+
+    >>> merge((1, 1, 1, 2), (1, 1), 9)
+    (9, 1, 2)
+    """
+    merged: list[int] = []
+    i = 0
+    while i < len(word):
+        if word[i : i + 2] == pair:
+            merged.append(token)
+            i += 2
+        else:
+            merged.append(word[i])
+            i += 1
+    return tuple(merged)
+
+
+def learn_merges(
+    words: Mapping[Word, int], alphabet_size: int, max_tokens: int
+) -> list[tuple[int, int, int]]:
+    """Merges ``(left, right, token)``: highest count first, then smallest pair; an existing spelling keeps
+    its id.
+
+    >>> learn_merges({(0, 1, 2): 3, (1, 2): 1}, alphabet_size=3, max_tokens=5)
+    [(1, 2, 3), (0, 3, 4)]
+    """
+    spellings: list[Word] = [(symbol,) for symbol in range(alphabet_size)]
+    merges: dict[Pair, int] = {}
+    while len(spellings) < max_tokens:
+        counts = pair_counts(words)
+        if not counts or max(counts.values()) < 1:
+            break
+        pair = min(counts, key=lambda pair: (-counts[pair], pair))
+        spelling = spellings[pair[0]] + spellings[pair[1]]
+        if spelling not in spellings:
+            spellings.append(spelling)
+        merges[pair] = token = spellings.index(spelling)
+        shorter: Counter[Word] = Counter()
+        for word, count in words.items():
+            shorter[merge(word, pair, token)] += count
+        words = shorter
+    return [(left, right, token) for (left, right), token in merges.items()]

@@ -1,0 +1,214 @@
+"""Load a tokenizer directory and encode texts into flat arrays."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import sentencepiece
+import xxhash
+from tokenizers import Tokenizer, models
+
+from gristmill import storage
+from gristmill.errors import ArtefactError, GristmillError
+from gristmill.objectives.special import SpecialTokens
+from tokenization.artefacts import CONFIG_NAME, TOKENIZER_NAME
+from tokenization.backends import (
+    Backend,
+    HuggingFaceBackend,
+    Ids,
+    Offsets,
+    SentencePieceBackend,
+    checked,
+    fast_wordpiece,
+    flatten,
+)
+from tokenization.byte_level_bpe import MERGES_NAME, byte_level_tokenizer
+from tokenization.byte_level_bpe import VOCAB_NAME as VOCAB_JSON_NAME
+from tokenization.samples import SAMPLE_TEXTS
+from tokenization.sentencepiece_models import MODEL_NAME, model_kind, sentencepiece_tokenizer
+from tokenization.specials import find_special, sentinels_by_id
+from tokenization.wordpiece import VOCAB_NAME as VOCAB_TEXT_NAME
+from tokenization.wordpiece import wordpiece_tokenizer
+
+T5_SENTINELS = 100  # what transformers adds to a bare T5 spiece.model
+_CHARACTERS_AT_ONCE = 4_000_000  # bounds what the backend holds beside the ids
+
+
+class Vocabulary:
+    """A tokenizer directory, ready to encode.
+
+    Attributes: ``kind`` as in the recipe; ``size``, ids in all; ``special`` and ``special_ids``; ``digest``,
+    xxh3-128 over the files that decide the ids.
+    """
+
+    def __init__(
+        self, kind: str, tokens: list[str], backend: Backend, digest: str, tokenizer: Callable[[], Tokenizer]
+    ) -> None:
+        self.kind = kind
+        self.size = len(tokens)
+        self.digest = digest
+        self._tokens = tokens
+        self._backend = backend
+        self._make_tokenizer = tokenizer
+        self.special: SpecialTokens = find_special({token: number for number, token in enumerate(tokens)})
+        named = self.special.as_dict()
+        sentinels = named.pop("sentinels")
+        self.special_ids = frozenset(
+            [*sentinels, *(number for number in named.values() if number is not None)]
+        )
+
+    @classmethod
+    def load(cls, directory: str) -> Vocabulary:
+        """Open what :func:`tokenization.learn.learn` wrote, or anyone's ``spiece.model``, ``tokenizer.json``,
+        ``vocab.txt`` or ``vocab.json`` + ``merges.txt``. ArtefactError when none is there, or a damaged one.
+        """
+        names = storage.list_files(directory)
+        deciding = [name for name in _DECIDING if name in names]
+        digest = xxhash.xxh3_128_hexdigest(
+            "".join(
+                f"{name} {storage.checksum(storage.join(directory, name))}\n" for name in deciding
+            ).encode()
+        )
+        config = storage.read_json(storage.join(directory, CONFIG_NAME)) if CONFIG_NAME in names else {}
+        try:
+            if MODEL_NAME in names:
+                return _load_sentencepiece(directory, names, config, digest)
+            tokenizer = _load_tokenizer(directory, names, config)
+        except GristmillError:
+            raise
+        except (
+            Exception
+        ) as error:  # tokenizers and sentencepiece raise plain Exception, RuntimeError, OSError
+            raise ArtefactError(
+                f"{directory}: not a readable vocabulary: {' '.join(str(error).split())}"
+            ) from error
+        tokens = _tokens(tokenizer.get_vocab(with_added_tokens=True), directory)
+        kind = _kind(tokenizer)
+        backend: Backend = HuggingFaceBackend(tokenizer)
+        if kind == "wordpiece":
+            backend = fast_wordpiece(tokenizer, backend, tokens, directory)
+        return cls(kind, tokens, backend, digest, lambda: tokenizer)
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
+        """Ids of all texts in a row and each text's offset in them (n + 1), without special tokens added.
+
+        Text is text: names of special tokens in it are encoded like any other characters.
+        """
+        parts = [self._backend.encode(part) for part in _portions(texts)]
+        if len(parts) == 1:
+            return parts[0]
+        lengths = [np.diff(offsets) for _, offsets in parts]
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum(np.concatenate([*lengths, np.empty(0, np.int64)]), out=offsets[1:])
+        return np.concatenate([*(ids for ids, _ in parts), np.empty(0, np.uint32)]), offsets
+
+    def encode_words(self, words: list[str]) -> tuple[Ids, Offsets]:
+        """Ids of words as ``WordCounter`` gives them: normalised and cut already."""
+        encodings = self._word_model.encode_batch_fast(words, add_special_tokens=False)
+        return flatten([encoding.ids for encoding in encodings])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens by name. Lossless for byte-level BPE, else up to normalisation."""
+        return str(self._tokenizer.decode([int(number) for number in ids], skip_special_tokens=False))
+
+    def token(self, number: int) -> str:
+        """A token as it stands in the vocabulary. IndexError outside ``[0, size)``."""
+        if not 0 <= number < self.size:
+            raise IndexError(f"id {number} is not in a vocabulary of {self.size}")
+        return self._tokens[number]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The tokens of ids."""
+        return [self.token(int(number)) for number in ids]
+
+    @functools.cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return self._make_tokenizer()
+
+    @functools.cached_property
+    def _word_model(self) -> Tokenizer:
+        """The model alone: no normaliser, no pre-tokeniser, no special tokens."""
+        return Tokenizer(self._tokenizer.model)
+
+
+_DECIDING = (TOKENIZER_NAME, MODEL_NAME, VOCAB_TEXT_NAME, VOCAB_JSON_NAME, MERGES_NAME)
+
+
+def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
+    portion: list[str] = []
+    characters = 0
+    for text in texts:
+        portion.append(text)
+        characters += len(text)
+        if characters >= _CHARACTERS_AT_ONCE:
+            yield portion
+            portion, characters = [], 0
+    if portion:
+        yield portion
+
+
+def _load_tokenizer(directory: str, names: list[str], config: dict[str, Any]) -> Tokenizer:
+    def text(name: str) -> str:
+        return storage.read_bytes(storage.join(directory, name)).decode("utf-8")
+
+    if TOKENIZER_NAME in names:
+        return Tokenizer.from_str(text(TOKENIZER_NAME))
+    if VOCAB_TEXT_NAME in names:
+        tokens = text(VOCAB_TEXT_NAME).removesuffix("\n").split("\n")
+        tokens = [token.removesuffix("\r") for token in tokens]
+        # A vocabulary with capitals was made for text that keeps them.
+        has_capitals = any(token.isascii() and token[:1].isupper() for token in tokens)
+        return wordpiece_tokenizer(tokens, lowercase=config.get("do_lower_case", not has_capitals))
+    if VOCAB_JSON_NAME in names and MERGES_NAME in names:
+        lines = text(MERGES_NAME).split("\n")
+        merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+        return byte_level_tokenizer(json.loads(text(VOCAB_JSON_NAME)), merges)  # type: ignore[arg-type]
+    raise ArtefactError(
+        f"{directory}: no vocabulary here ({', '.join([TOKENIZER_NAME, MODEL_NAME, VOCAB_TEXT_NAME])} or "
+        f"{VOCAB_JSON_NAME} with {MERGES_NAME}); run the vocab stage or name another directory"
+    )
+
+
+def _load_sentencepiece(directory: str, names: list[str], config: dict[str, Any], digest: str) -> Vocabulary:
+    model = storage.read_bytes(storage.join(directory, MODEL_NAME))
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    pieces = processor.get_piece_size()
+    tokens = [processor.id_to_piece(i) for i in range(pieces)]
+    tokenizer: Tokenizer | None = None
+    if TOKENIZER_NAME in names:
+        tokenizer = Tokenizer.from_str(storage.read_bytes(storage.join(directory, TOKENIZER_NAME)).decode())
+        tokens = _tokens(tokenizer.get_vocab(with_added_tokens=True), directory)
+    elif (processor.pad_id(), processor.eos_id(), processor.unk_id(), processor.bos_id()) == (0, 1, 2, -1):
+        tokens += sentinels_by_id(config.get("extra_ids", T5_SENTINELS))
+    sentinels = len(tokens) - pieces
+
+    def make_tokenizer() -> Tokenizer:
+        return tokenizer or sentencepiece_tokenizer(model, sentinels)
+
+    backend: Backend = SentencePieceBackend(processor)
+    if tokenizer is not None:
+        backend = checked(backend, HuggingFaceBackend(tokenizer), SAMPLE_TEXTS, directory)
+    return Vocabulary(model_kind(model), tokens, backend, digest, make_tokenizer)
+
+
+def _tokens(ids: dict[str, int], directory: str) -> list[str]:
+    tokens = sorted(ids, key=ids.__getitem__)
+    if [ids[token] for token in tokens] != list(range(len(tokens))):
+        raise ArtefactError(
+            f"{directory}: ids are not 0 ... {len(tokens) - 1} without gaps; this vocabulary cannot be used"
+        )
+    return tokens
+
+
+def _kind(tokenizer: Tokenizer) -> str:
+    model = tokenizer.model
+    if isinstance(model, models.WordPiece):
+        return "wordpiece"
+    if isinstance(model, models.Unigram):
+        return "sentencepiece_unigram"
+    pre_tokenizer = repr(tokenizer.pre_tokenizer)
+    return "byte_level_bpe" if "ByteLevel" in pre_tokenizer else "sentencepiece_bpe"

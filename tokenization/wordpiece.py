@@ -1,0 +1,95 @@
+"""WordPiece vocabularies: merges learnt by the BPE loop, tokens used by BERT's longest-match-first (Devlin et
+al. 2019).
+
+As HF ``WordPieceTrainer``: symbols are a word's first character and ``##`` each following one. HF numbers the
+``##`` symbols in hash order, so two runs differ by ids and tokens (tokenizers #1794); here they are sorted by
+code point.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+from gristmill import storage
+from gristmill.errors import RecipeError
+from gristmill.progress import Reporter
+from gristmill.recipe import VocabConfig
+from tokenization.artefacts import special_added_tokens, write_tokenizer
+from tokenization.bpe import SymbolWords, code_points, learn_merges, spell
+from tokenization.counting import bert_normalizer
+from tokenization.specials import BERT_TOKENS
+
+CONTINUATION = "##"
+MAX_WORD_CHARACTERS = 100  # BERT: longer words are [UNK] (google-research/bert, tokenization.py)
+VOCAB_NAME = "vocab.txt"
+
+
+def learn_wordpiece(config: VocabConfig, counts: pa.Table, directory: str, reporter: Reporter) -> None:
+    """Learn from ``(word, count)`` rows and write ``vocab.txt``, ``tokenizer.json`` and its companions."""
+    tokens = wordpiece_tokens(counts, config.size, reporter)
+    storage.write_text(storage.join(directory, VOCAB_NAME), "".join(f"{token}\n" for token in tokens))
+    pad, unk, cls, sep, mask = BERT_TOKENS
+    write_tokenizer(
+        directory, wordpiece_tokenizer(tokens, config.lowercase), "BertTokenizer",
+        {"pad_token": pad, "unk_token": unk, "cls_token": cls, "sep_token": sep, "mask_token": mask},
+        do_lower_case=config.lowercase, strip_accents=config.lowercase, tokenize_chinese_chars=True,
+    )  # fmt: skip
+
+
+def wordpiece_tokens(counts: pa.Table, size: int, reporter: Reporter) -> list[str]:
+    """All ``size`` tokens by id: special ones, characters, ``##`` characters, merged ones."""
+    # Words that BERT will not cut have nothing to teach: runs of dashes would take tokens that no text can
+    # use.
+    counts = counts.filter(pc.less_equal(pc.utf8_length(counts["word"]), MAX_WORD_CHARACTERS))
+    points, offsets = code_points(counts["word"])
+    first = np.zeros(len(points), np.bool_)
+    first[offsets[:-1]] = True
+    characters = np.unique(points)
+    following = np.unique(points[~first])
+    symbols = np.where(
+        first, np.searchsorted(characters, points), len(characters) + np.searchsorted(following, points)
+    ).astype(np.int64)
+    alphabet = [chr(point) for point in characters] + [CONTINUATION + chr(point) for point in following]
+    room = size - len(BERT_TOKENS)
+    if room < len(alphabet):
+        raise RecipeError(
+            f"vocab size {size} is too small: {len(BERT_TOKENS)} special tokens, {len(characters)} "
+            f"characters and {len(following)} ## characters need {len(BERT_TOKENS) + len(alphabet)}; raise "
+            "size, or raise min_count so that words with rare characters are left out"
+        )
+    words = SymbolWords(symbols, offsets, counts["count"].to_numpy())
+    tokens = [
+        *BERT_TOKENS,
+        *spell(alphabet, learn_merges(words, len(alphabet), room, reporter), CONTINUATION),
+    ]
+    if len(tokens) < size:
+        raise RecipeError(
+            f"vocab size {size} cannot be reached: these word counts give {len(tokens)} tokens at most"
+        )
+    return tokens
+
+
+def wordpiece_tokenizer(tokens: list[str], lowercase: bool) -> Tokenizer:
+    """BERT's tokenizer around a list of tokens that has BERT's special ones, at any ids."""
+    ids = {token: number for number, token in enumerate(tokens)}
+    _, unk, cls, sep, _ = BERT_TOKENS
+    tokenizer = Tokenizer(
+        models.WordPiece(
+            ids,
+            unk_token=unk,
+            continuing_subword_prefix=CONTINUATION,
+            max_input_chars_per_word=MAX_WORD_CHARACTERS,
+        )
+    )
+    tokenizer.normalizer = bert_normalizer(lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0", pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(cls, ids[cls]), (sep, ids[sep])],
+    )  # fmt: skip
+    tokenizer.add_special_tokens(special_added_tokens([token for token in BERT_TOKENS if token in ids]))
+    return tokenizer
