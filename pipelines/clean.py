@@ -1,0 +1,247 @@
+"""The clean stage: raw corpora in, clean documents and the rejected ones with every reason out.
+
+Two map-only passes over splits and a decision between them. The first reads, repairs and scores, leaving documents in
+staging files and emitting key columns, which alone are grouped. The driver turns shared keys into verdicts. The second
+pass puts the verdicts to the staged documents and writes the final files, one pair a split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from gristmill import layout, storage
+from gristmill.errors import GristmillError, InputError
+from gristmill.manifest import FileEntry, Manifest, describe_file, fingerprint, write_manifest
+from gristmill.recipe import MinHashConfig, Recipe
+from gristmill.stage import Stopwatch, already_done, begin
+from pipelines import staging as names
+from pipelines.arrow_files import read_batches, write_arrow
+from pipelines.clean_report import clean_report
+from pipelines.cleaning.ruleset import RuleSet
+from pipelines.columnar import Block, Bucket, ResolveBuckets, bucket_count, partition
+from pipelines.dedup.clusters import star_edges
+from pipelines.dedup.decide import is_bad_rows, write_verdicts
+from pipelines.dedup.minhash import implied_threshold
+from pipelines.finish_split import FinishContext, finish_split
+from pipelines.runners import Execution, run_pipeline, worker_error
+from pipelines.score_split import ScoreContext, score_split
+from pipelines.sources.raw import Split
+from pipelines.splits import find_files, make_splits
+
+
+def clean_fingerprint(recipe: Recipe) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """Fingerprint, recipe part and input digests of the clean stage. Reads every input file once."""
+    part = {
+        "corpus": recipe.corpus.model_dump(mode="json", exclude={"sources": {"__all__": {"paths"}}}),
+        "clean": recipe.clean.model_dump(mode="json"),
+    }
+    inputs = {label: storage.checksum(path) for _, path, label in find_files(recipe.corpus)}
+    return fingerprint("clean", part, inputs), part, inputs
+
+
+def clean(recipe: Recipe, execution: Execution, *, order: Callable[[list[Split]], list[Split]] = list) -> bool:
+    """Run the stage unless its output is finished; True when it ran.
+
+    ``order`` rearranges the splits before they are handed to Beam: outputs do not depend on it (a test's handle).
+    """
+    directory = layout.clean_dir(recipe.output)
+    reporter = execution.reporter
+    rules = RuleSet.shared(recipe.clean)
+    print_, part, inputs = clean_fingerprint(recipe)
+    if already_done(directory, print_):
+        reporter.note(f"clean: {directory} is finished, skipped")
+        return False
+    reporter.title("clean")
+    splits = make_splits(recipe.corpus)
+    total = sum(split.weight for split in splits)
+    if not total:
+        raise InputError(f"the corpus is empty: {len(splits)} file(s), no bytes; check [[corpus.sources]] paths")
+    watch = Stopwatch()
+    staging = begin(directory, print_)
+    if recipe.clean.minhash.enabled:
+        threshold = implied_threshold(recipe.clean.minhash)
+        reporter.note(f"  near duplicates: documents about {threshold:.2f} alike or more are found (MinHash)")
+
+    context = ScoreContext(recipe.corpus, recipe.clean, staging)
+    with watch.step("read, repair, score", total):
+        run_pipeline(
+            execution, _score_pipeline(order(splits), context, bucket_count(total // 4)),
+            label="read, repair, score", input_bytes=total, finished_bytes=_weigh(splits, staging, "keys-"),
+        )  # fmt: skip
+    tallies = [storage.read_json(names.tally(staging, split.number)) for split in splits]
+    _refuse_bad_corpus(recipe, splits, tallies, staging)
+    with watch.step("decide duplicates"):
+        duplicates = write_verdicts(staging, len(splits))
+    finish = FinishContext(directory, staging, len(splits), _row_bases(splits, tallies))
+    with watch.step("write documents", total):
+        run_pipeline(
+            execution, _finish_pipeline(order(splits), finish),
+            label="write documents", input_bytes=total, finished_bytes=_weigh(splits, staging, "account-"),
+        )  # fmt: skip
+    accounts = [storage.read_json(names.account(staging, split.number)) for split in splits]
+    report = clean_report(tallies, accounts, duplicates, rules.names)
+    if not report["documents_kept"]:
+        worst = max(report["waterfall"], key=lambda step: step["first"])
+        raise InputError(
+            f"nothing is left of {report['rows_in']} rows; rule {worst['rule']!r} rejected {worst['first']}: loosen it in [clean.rules]"
+        )
+    storage.write_json(storage.join(directory, "report.json"), report)
+    watch.write(directory)
+    _finish(directory, print_, part, inputs, accounts, report)
+    storage.remove_tree(staging)
+    reporter.note(
+        f"  {report['rows_in']} rows in = {report['documents_kept']} kept + {report['documents_rejected']} rejected"
+        f" + {report['unreadable']} unreadable"
+    )
+    return True
+
+
+def _finish(
+    directory: str, print_: str, part: dict[str, Any], inputs: dict[str, str],
+    accounts: list[dict[str, Any]], report: dict[str, Any],
+) -> None:  # fmt: skip
+    files = [FileEntry.model_validate(entry) for account in accounts for entry in account["files"]]
+    files.sort(key=lambda entry: entry.name)
+    files.append(describe_file(directory, "report.json", 1))
+    counted = ("rows_in", "documents_kept", "documents_rejected", "unreadable", "characters_in", "characters_kept")
+    write_manifest(
+        directory,
+        Manifest(
+            stage="clean", recipe=part, inputs=inputs, fingerprint=print_, files=files,
+            totals={key: report[key] for key in counted},
+        ),
+    )  # fmt: skip
+
+
+# -- the two pipelines -------------------------------------------------------------------------------------------------
+
+
+def _score_pipeline(splits: list[Split], context: ScoreContext, buckets: int) -> Callable[[beam.Pipeline], object]:
+    def build(pipeline: beam.Pipeline) -> None:
+        keys = (
+            pipeline
+            | "Splits" >> beam.Create(splits)
+            | "Spread" >> beam.Reshuffle()
+            | "Score" >> beam.Map(_score, context).with_output_types(pa.RecordBatch)
+        )
+        if context.clean.exact_dedup.enabled:
+            _ = (
+                keys
+                | "ExactKeys" >> beam.FlatMap(_exact_rows, buckets).with_output_types(Bucket)
+                | "ExactEdges" >> ResolveBuckets(_EdgeWriter(context.staging, "exact"))
+            )
+        if context.clean.minhash.enabled:
+            _ = (
+                keys
+                | "BandKeys" >> beam.FlatMap(_band_rows, context.clean.minhash, buckets).with_output_types(Bucket)
+                | "BandEdges" >> ResolveBuckets(_EdgeWriter(context.staging, "minhash"))
+            )
+
+    return build
+
+
+def _finish_pipeline(splits: list[Split], context: FinishContext) -> Callable[[beam.Pipeline], object]:
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = (
+            pipeline
+            | "Splits" >> beam.Create([split.number for split in splits])
+            | "Spread" >> beam.Reshuffle()
+            | "Finish" >> beam.Map(_finish_one, context)
+        )
+
+    return build
+
+
+def _score(split: Split, context: ScoreContext) -> Block:
+    try:
+        table = score_split(split, context)
+    except GristmillError as error:
+        raise worker_error(error) from error
+    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def _finish_one(split: int, context: FinishContext) -> None:
+    try:
+        finish_split(split, context)
+    except GristmillError as error:
+        raise worker_error(error) from error
+
+
+def _exact_rows(keys: Block, buckets: int) -> Iterator[Bucket]:
+    columns = ["exact_0", "exact_1", "rank", "document"]
+    block = pa.RecordBatch.from_arrays([keys.column(name) for name in columns], names=["key_0", "key_1", *columns[2:]])
+    if block.num_rows:
+        yield from partition(block, keys.column("exact_0").to_numpy(), buckets)
+
+
+def _band_rows(keys: Block, config: MinHashConfig, buckets: int) -> Iterator[Bucket]:
+    has = keys.filter(keys.column("has_bands"))
+    if not has.num_rows:
+        return
+    key = np.concatenate([has.column(f"band_{band}").to_numpy() for band in range(config.bands)])
+    rank, document = (np.tile(has.column(name).to_numpy(), config.bands) for name in ("rank", "document"))
+    block = pa.RecordBatch.from_arrays([pa.array(key), pa.array(rank), pa.array(document)], names=["key_0", "rank", "document"])
+    yield from partition(block, key, buckets)
+
+
+class _EdgeWriter:
+    """Resolves a bucket of keys: writes its star edges to one file, named after the bucket."""
+
+    def __init__(self, staging: str, kind: str) -> None:
+        self._staging, self._kind = staging, kind
+
+    def __call__(self, bucket: int, table: pa.Table) -> Iterable[object]:
+        keys = [table[name].to_numpy() for name in table.column_names if name.startswith("key_")]
+        edges = star_edges(keys, table["rank"].to_numpy(), table["document"].to_numpy())
+        write_arrow(names.edges(self._staging, self._kind, bucket), edges)
+        return ()
+
+
+# -- on the driver -----------------------------------------------------------------------------------------------------
+
+
+def _weigh(splits: list[Split], staging: str, prefix: str) -> Callable[[], float]:
+    """Bytes of input that the files of a prefix stand for."""
+
+    def finished() -> float:
+        numbers = {int(name[len(prefix) :].split(".")[0]) for name in storage.list_files(staging) if name.startswith(prefix)}
+        return sum(split.weight for split in splits if split.number in numbers)
+
+    return finished
+
+
+def _row_bases(splits: list[Split], tallies: list[dict[str, Any]]) -> tuple[int, ...]:
+    """Rows of the same file before each split."""
+    bases, path, rows = [], None, 0
+    for split, tally in zip(splits, tallies, strict=True):
+        rows = rows if split.path == path else 0
+        path = split.path
+        bases.append(rows)
+        rows += tally["rows"]
+    return tuple(bases)
+
+
+def _refuse_bad_corpus(recipe: Recipe, splits: list[Split], tallies: list[dict[str, Any]], staging: str) -> None:
+    """InputError when there is nothing to clean or more is unreadable than the recipe puts up with."""
+    documents, bad = sum(tally["documents"] for tally in tallies), sum(tally["bad"] for tally in tallies)
+    if not documents + bad:
+        raise InputError(f"the corpus has no documents: {len(splits)} split(s) read, no row found; check [[corpus.sources]]")
+    if bad > recipe.corpus.max_bad_fraction * (documents + bad):
+        number = next(split.number for split, tally in zip(splits, tallies, strict=True) if tally["bad"])
+        raise InputError(
+            f"{bad} of {documents + bad} rows are unreadable, more than max_bad_fraction = {recipe.corpus.max_bad_fraction:g};"
+            f" the first: {_first_bad(staging, number)}; mend the input, or raise [corpus] max_bad_fraction"
+        )
+
+
+def _first_bad(staging: str, split: int) -> str:
+    for batch in read_batches(names.scored(staging, split)):
+        if is_bad_rows(batch):
+            row = batch.slice(0, 1).to_pylist()[0]
+            return f"{row['file']} row {row['row']}: {row['detail']}"
+    return "unknown"

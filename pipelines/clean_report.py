@@ -1,0 +1,98 @@
+"""Add up what the splits counted into ``clean/report.json``, and hold it to the books: in = kept + rejected + unreadable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from gristmill.documents import UNREADABLE
+from gristmill.errors import ArtefactError
+from pipelines.dedup.decide import EXACT, MINHASH
+from pipelines.finish_split import LENGTH_EDGES, SAMPLES
+from pipelines.score_split import TOO_LONG
+
+#: Unreadable rows listed in the report; all of them are in rejected-*.parquet.
+_UNREADABLE_LISTED = 50
+
+
+def clean_report(
+    tallies: list[dict[str, Any]], accounts: list[dict[str, Any]], duplicates: dict[str, Any], rule_names: list[str]
+) -> dict[str, Any]:
+    """Merge first-pass tallies and last-pass accounts, in split order.
+
+    ArtefactError when the books do not balance: a document that went in and neither came out nor was recorded.
+    """
+    total = Counter({key: 0 for key in ("kept", "rejected", "unreadable", "characters_in", "characters_kept")})
+    alone: Counter[str] = Counter()
+    first: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    for account in accounts:
+        total.update({key: account[key] for key in total})
+        alone.update(account["alone"])
+        first.update(account["first"])
+    for tally in tallies:
+        skipped.update(tally["skipped"])
+    rows_in = sum(tally["documents"] + tally["bad"] for tally in tallies)
+    out = total["kept"] + total["rejected"] + total["unreadable"]
+    if rows_in != out or sum(first.values()) != total["rejected"] + total["unreadable"]:
+        raise ArtefactError(
+            f"the books of the clean stage do not balance: {rows_in} rows went in, {out} came out, "
+            f"{sum(first.values())} have a first reason; please report this as a defect"
+        )
+    order = [UNREADABLE, TOO_LONG, *rule_names, EXACT, MINHASH]
+    order += sorted(set(alone) - set(order))
+    waterfall, remaining = [], rows_in
+    for rule in order:
+        remaining -= first[rule]
+        if alone[rule]:
+            waterfall.append({"rule": rule, "alone": alone[rule], "first": first[rule], "remaining": remaining})
+    return {
+        "stage": "clean",
+        "rows_in": rows_in,
+        "unreadable": total["unreadable"],
+        "documents_kept": total["kept"],
+        "documents_rejected": total["rejected"],
+        "characters_in": total["characters_in"],
+        "characters_kept": total["characters_kept"],
+        "skipped_records": dict(sorted(skipped.items())),
+        "waterfall": waterfall,
+        "by_source": _merge(accounts, "source"),
+        "by_language": _merge(accounts, "language"),
+        "length_histogram": _lengths(accounts),
+        "scores": _histograms(tallies),
+        "duplicates": duplicates,
+        "samples": {group: _samples(accounts, group) for group in ("kept", "rejected")},
+        "unreadable_rows": [row for account in accounts for row in account["unreadable_rows"]][:_UNREADABLE_LISTED],
+    }
+
+
+def _merge(accounts: list[dict[str, Any]], column: str) -> dict[str, dict[str, int]]:
+    merged: dict[str, Counter[str]] = {}
+    for account in accounts:
+        for value, counts in account["by"][column].items():
+            merged.setdefault(value, Counter()).update(counts)
+    keys = ("in", "kept", "characters_in", "characters_kept")
+    largest_first = sorted(merged.items(), key=lambda item: (-item[1]["in"], item[0]))
+    return {value: {key: counts[key] for key in keys} for value, counts in largest_first}
+
+
+def _lengths(accounts: list[dict[str, Any]]) -> dict[str, list[int]]:
+    sums = {key: [sum(column) for column in zip(*(a["lengths"][key] for a in accounts), strict=True)] for key in ("in", "kept")}
+    last = max((place for place, count in enumerate(sums["in"]) if count), default=0) + 1
+    return {"edges": LENGTH_EDGES[: last + 1], "in": sums["in"][:last], "kept": sums["kept"][:last]}
+
+
+def _histograms(tallies: list[dict[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for tally in tallies:
+        for name, histogram in tally["histograms"].items():
+            if name in merged:
+                merged[name]["counts"] = [a + b for a, b in zip(merged[name]["counts"], histogram["counts"], strict=True)]
+            else:
+                merged[name] = dict(histogram)
+    return merged
+
+
+def _samples(accounts: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
+    offered = sorted((sample for a in accounts for sample in a["samples"][group]), key=lambda sample: sample["rank"])
+    return [{key: value for key, value in sample.items() if key != "rank"} for sample in offered[:SAMPLES]]

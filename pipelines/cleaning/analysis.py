@@ -1,0 +1,355 @@
+"""One analysis of a batch of documents that every rule reads: its words, as flat arrays, with features of
+each word.
+
+Words are found through a table of distinct white-space chunks, so that splitting, hashing and classifying a
+word is done once per distinct chunk and everything after is array work. The table is bounded: when it is full
+the next batch starts a new one. Nothing a rule can see depends on the table's state: features are functions
+of a word's text alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from gristmill.errors import RecipeError
+from gristmill.recipe import suggestion
+from pipelines.cleaning.punctuation import PUNCTUATION
+from pipelines.cleaning.words import SPLITTERS, WordMode, WordSplitter
+
+if TYPE_CHECKING:
+    from pipelines.cleaning.language import Languages
+
+Bools = npt.NDArray[np.bool_]
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+#: Distinct chunks, and characters of them, that a table holds before the next batch starts a new one (some
+#: 500 MB).
+MAX_CHUNKS = 2_000_000
+MAX_CHUNK_CHARACTERS = 64_000_000
+
+
+class Analyzer:
+    """Makes an ``Analysis`` of each batch and remembers the chunks it met. One per process serves all
+    batches.
+    """
+
+    def __init__(
+        self,
+        words: WordMode = "unicode",
+        *,
+        max_chunks: int = MAX_CHUNKS,
+        max_characters: int = MAX_CHUNK_CHARACTERS,
+    ) -> None:
+        """``words`` names how chunks are split (``words.SPLITTERS``); RecipeError for a name that is not
+        there.
+        """
+        if words not in SPLITTERS:
+            raise RecipeError(
+                f"clean.words = {words!r}: there is no such way of splitting{suggestion(words, SPLITTERS)}"
+            )
+        self.words = words
+        self._max_chunks, self._max_characters = max_chunks, max_characters
+        self._table = WordTable(SPLITTERS[words])
+
+    def analyze(self, texts: Sequence[str]) -> Analysis:
+        """The analysis of a batch; what it holds is computed when first asked for. Any ``str`` will do."""
+        if self._table.chunks >= self._max_chunks or self._table.characters >= self._max_characters:
+            self._table = WordTable(SPLITTERS[self.words])
+        return Analysis(texts, self._table)
+
+
+class Analysis:
+    """A batch of D documents with N words in all. Per-word arrays are flat, in document order.
+
+    Words of document d are ``[word_offsets[d]:word_offsets[d + 1]]``.
+    """
+
+    def __init__(self, texts: Sequence[str], table: WordTable) -> None:
+        self.texts = texts
+        self._table = table
+
+    def __len__(self) -> int:
+        """Documents in the batch."""
+        return len(self.texts)
+
+    @cached_property
+    def characters(self) -> I64:
+        """``(D,)`` length of each document in Unicode code points."""
+        return np.fromiter(map(len, self.texts), np.int64, len(self.texts))
+
+    @cached_property
+    def is_empty(self) -> Bools:
+        """``(D,)`` whether a document is empty or only white space; such a document has no words, any other
+        has.
+        """
+        return np.fromiter((not text or text.isspace() for text in self.texts), np.bool_, len(self.texts))
+
+    @cached_property
+    def _encoded(self) -> tuple[npt.NDArray[np.int32], I64]:
+        return self._table.encode(self.texts)
+
+    @property
+    def word_ids(self) -> npt.NDArray[np.int32]:
+        """``(N,)`` index of each word into the arrays of ``features``. The numbers mean nothing outside this
+        batch.
+        """
+        return self._encoded[0]
+
+    @property
+    def word_offsets(self) -> I64:
+        """``(D + 1,)`` where each document's words begin and end."""
+        return self._encoded[1]
+
+    @cached_property
+    def features(self) -> WordFeatures:
+        """Features of distinct words, by word id."""
+        _ = self._encoded  # the words of this batch must be in the table first
+        return self._table.features()
+
+    @cached_property
+    def words_per_document(self) -> I64:
+        """``(D,)`` number of words, symbols included."""
+        return np.diff(self.word_offsets)
+
+    @cached_property
+    def word_lengths(self) -> npt.NDArray[np.int32]:
+        """``(N,)`` characters of each word."""
+        return self.features.length[self.word_ids]
+
+    @cached_property
+    def word_hashes(self) -> U64:
+        """``(N,)`` xxh3-64 of each word's UTF-8: the same on every worker and in every run."""
+        return self.features.hash[self.word_ids]
+
+    @cached_property
+    def is_symbol(self) -> Bools:
+        """``(N,)`` whether a word is made of ``punctuation.PUNCTUATION`` alone."""
+        return self.features.is_symbol[self.word_ids]
+
+    @cached_property
+    def has_letter(self) -> Bools:
+        """``(N,)`` whether a word has an alphabetic character (``str.isalpha``)."""
+        return self.features.has_letter[self.word_ids]
+
+    def sum_by_document(self, values: npt.NDArray[np.generic]) -> I64:
+        """``(D,)`` sums of a per-word array of integers or booleans."""
+        running = np.zeros(len(values) + 1, np.int64)
+        np.cumsum(values, out=running[1:])
+        return running[self.word_offsets[1:]] - running[self.word_offsets[:-1]]
+
+    def count_distinct(self, words: Iterable[str]) -> I64:
+        """``(D,)`` how many of the distinct ``words`` (at most 64) each document has, letter case as
+        given.
+        """
+        bit = np.zeros(len(self.features.length), np.uint64)
+        for place, word in enumerate(dict.fromkeys(words)):
+            number = self._table.word_id(word)
+            if number is not None and number < len(bit):
+                bit[number] = np.uint64(1) << np.uint64(place)
+        found = np.zeros(len(self), np.uint64)
+        has_words = self.words_per_document > 0
+        if has_words.any():
+            found[has_words] = np.bitwise_or.reduceat(bit[self.word_ids], self.word_offsets[:-1][has_words])
+        return np.bitwise_count(found).astype(np.int64)
+
+    @cached_property
+    def languages(self) -> Languages:
+        """Language code and score of each document, see ``language.py``."""
+        from pipelines.cleaning.language import detect
+
+        return detect(self.texts)
+
+
+class WordFeatures:
+    """Arrays over distinct words, by word id; functions of the word's text alone.
+
+    ``length`` int32 in characters; ``is_symbol``, ``has_letter`` bool; ``hash`` uint64, xxh3-64 of the UTF-8.
+    ``chain`` and ``factor`` uint64 are a polynomial hash that can be chained: the hash of words joined
+    without a space is ``h = h * factor[word] + chain[word]`` over them (mod 2^64), wherever the cuts between
+    the words are.
+    """
+
+    __slots__ = ("chain", "factor", "has_letter", "hash", "is_symbol", "length")
+
+    def __init__(
+        self,
+        length: npt.NDArray[np.int32],
+        is_symbol: Bools,
+        has_letter: Bools,
+        hash: U64,
+        chain: U64,
+        factor: U64,
+    ) -> None:
+        self.length, self.is_symbol, self.has_letter = length, is_symbol, has_letter
+        self.hash, self.chain, self.factor = hash, chain, factor
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> WordFeatures:
+        """Features of some words."""
+        count = len(words)
+        # Lone surrogates may come out of JSON: they hash like any other character.
+        encoded = [word.encode("utf-8", "surrogatepass") for word in words]
+        chain, factor = _chain_hashes(encoded)
+        return cls(
+            np.fromiter(map(len, words), np.int32, count),
+            np.fromiter(map(PUNCTUATION.issuperset, words), np.bool_, count),
+            np.fromiter((word.isalpha() or any(map(str.isalpha, word)) for word in words), np.bool_, count),
+            np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), np.uint64, count),
+            chain,
+            factor,
+        )
+
+    def arrays(self) -> list[npt.NDArray[Any]]:
+        """All arrays, in the order of the constructor."""
+        return [self.length, self.is_symbol, self.has_letter, self.hash, self.chain, self.factor]
+
+
+class WordTable:
+    """Distinct chunks and words met so far: chunk → word ids, word id → features. Only grows; safe to share
+    by threads.
+    """
+
+    def __init__(self, split: WordSplitter) -> None:
+        self._split = split
+        self._lock = threading.Lock()
+        self._words: dict[str, int] = {}
+        self._chunks = _Chunks(self._add)
+        self.characters = 0
+        # Words of chunk c are _chunk_words[_chunk_starts[c]:_chunk_starts[c + 1]]; lists hold what came since
+        # the last batch.
+        self._new_words: list[str] = []
+        self._new_chunk_words: list[int] = []
+        self._new_chunk_ends: list[int] = []
+        self._chunk_end = 0
+        self._chunk_words = _Growing(np.int32)
+        self._chunk_starts = _Growing(np.int64)
+        self._chunk_starts.extend(np.zeros(1, np.int64))
+        self._features = [_Growing(array.dtype) for array in WordFeatures.of([]).arrays()]
+
+    @property
+    def chunks(self) -> int:
+        """Distinct chunks held."""
+        return len(self._chunks)
+
+    def word_id(self, word: str) -> int | None:
+        """The id of a word, None if it was never met."""
+        return self._words.get(word)
+
+    def features(self) -> WordFeatures:
+        """Features of all words met so far."""
+        return WordFeatures(*(column.view() for column in self._features))
+
+    def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], I64]:
+        """Word ids ``(N,)`` and offsets ``(D + 1,)`` of a batch."""
+        with self._lock:
+            find = self._chunks.__getitem__
+            ids: list[npt.NDArray[np.int32]] = []
+            bounds = np.zeros(len(texts) + 1, np.int64)
+            for number, text in enumerate(texts):
+                chunks = text.split()
+                ids.append(np.fromiter(map(find, chunks), np.int32, len(chunks)))
+                bounds[number + 1] = bounds[number] + len(chunks)
+            self._flush()
+            starts, words = self._chunk_starts.view(), self._chunk_words.view()
+        chunk_ids = np.concatenate(ids) if ids else np.empty(0, np.int32)
+        first = starts[chunk_ids]
+        ends = np.zeros(len(chunk_ids) + 1, np.int64)
+        np.cumsum(starts[chunk_ids + 1] - first, out=ends[1:])
+        # The k-th word of the batch lies at (k - where its chunk's words begin in the batch) past its chunk's
+        # first.
+        source = np.repeat(first - ends[:-1], np.diff(ends))
+        source += np.arange(ends[-1], dtype=np.int64)
+        return words[source], ends[bounds]
+
+    def _add(self, chunk: str) -> int:
+        """Enter a chunk met for the first time and return its id."""
+        known = self._words
+        words = self._split(chunk)
+        for word in words:
+            number = known.get(word)
+            if number is None:
+                number = known[word] = len(known)
+                self._new_words.append(word)
+            self._new_chunk_words.append(number)
+        self._chunk_end += len(words)
+        self._new_chunk_ends.append(self._chunk_end)
+        self.characters += len(chunk)
+        number = self._chunks[chunk] = len(self._chunks)
+        return number
+
+    def _flush(self) -> None:
+        """Bring what came with this batch into the arrays."""
+        if not self._new_chunk_ends:
+            return
+        self._chunk_starts.extend(np.array(self._new_chunk_ends, np.int64))
+        self._chunk_words.extend(np.array(self._new_chunk_words, np.int32))
+        for column, array in zip(self._features, WordFeatures.of(self._new_words).arrays(), strict=True):
+            column.extend(array)
+        self._new_words, self._new_chunk_words, self._new_chunk_ends = [], [], []
+
+
+class _Chunks(dict[str, int]):
+    """Chunk → id; a chunk that is missing is entered by ``add``."""
+
+    def __init__(self, add: Callable[[str], int]) -> None:
+        super().__init__()
+        self._enter = add
+
+    def __missing__(self, chunk: str) -> int:
+        return self._enter(chunk)
+
+
+class _Growing:
+    """A 1-D array that is appended to; doubles its room, so that views handed out earlier stay valid."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self._data = np.empty(1024, dtype)
+        self._used = 0
+
+    def extend(self, values: npt.NDArray[Any]) -> None:
+        needed = self._used + len(values)
+        if needed > len(self._data):
+            bigger = np.empty(max(needed, 2 * len(self._data)), self._data.dtype)
+            bigger[: self._used] = self._data[: self._used]
+            self._data = bigger
+        self._data[self._used : needed] = values
+        self._used = needed
+
+    def view(self) -> npt.NDArray[Any]:
+        return self._data[: self._used]
+
+
+# A random odd base and a random number for each byte value, from splitmix64 (Steele et al. 2014) of 0, 1, 2,
+# …
+_BASE = np.uint64(0xBF58476D1CE4E5B9)
+
+
+def _splitmix(count: int) -> U64:
+    value = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+def _chain_hashes(encoded: Sequence[bytes]) -> tuple[U64, U64]:
+    """``sum(number[byte_i] * base^(length - 1 - i))`` and ``base^length`` of each non-empty byte string, mod
+    2^64.
+    """
+    if not encoded:
+        return np.empty(0, np.uint64), np.empty(0, np.uint64)
+    sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    ends = np.cumsum(sizes)
+    powers = np.full(int(sizes.max()) + 1, _BASE)
+    powers[0] = 1
+    np.multiply.accumulate(powers, out=powers)
+    values = _splitmix(256)[np.frombuffer(b"".join(encoded), np.uint8)]
+    values *= powers[np.repeat(ends, sizes) - 1 - np.arange(ends[-1])]
+    return np.add.reduceat(values, ends - sizes), powers[sizes]

@@ -1,0 +1,162 @@
+"""The kernel of the repetition rule: how many characters repeated word n-grams take up, per document.
+
+``count_repeats`` is plain Python over arrays that numba compiles; ``compiled()`` gives the compiled function,
+once per process (under a second from numba's on-disk cache, a few seconds where there is none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+I64 = npt.NDArray[np.int64]
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX = np.uint64(0xBF58476D1CE4E5B9)
+_SHIFT = np.uint64(29)
+
+
+def count_repeats(
+    word_ids: npt.NDArray[np.int32],
+    offsets: I64,
+    length: npt.NDArray[np.int32],
+    word_hash: npt.NDArray[np.uint64],
+    chain: npt.NDArray[np.uint64],
+    factor: npt.NDArray[np.uint64],
+    top_sizes: npt.NDArray[np.bool_],
+    dup_sizes: npt.NDArray[np.bool_],
+) -> tuple[I64, I64]:
+    """Characters of the top and of duplicate n-grams: ``(D, T)`` and ``(D, U)``, column n for n-grams of n
+    words.
+
+    Words and their features are as in ``analysis`` (``features`` by word id); ``top_sizes[n]``,
+    ``dup_sizes[n]`` say which n are wanted (T and U long), other columns are 0.
+
+    - top: of the most frequent n-gram, the first of equals, ``count * (characters of its words + n - 1)``. An
+      n-gram that occurs once counts as well. 0 where the document has fewer than n words.
+    - duplicate: going from left to right, an n-gram seen before adds its characters and the walk jumps over
+      it; one not seen is remembered and the walk goes on by one word. Two n-grams are the same when their
+      words *joined without a space* are the same text (as in datatrove), so the key is the chained hash.
+
+    N-grams are told apart by 64-bit hashes of their text, which is exact up to collisions of chance 2^-64 a
+    pair.
+    """
+    documents = len(offsets) - 1
+    tops = np.zeros((documents, len(top_sizes)), np.int64)
+    dups = np.zeros((documents, len(dup_sizes)), np.int64)
+    longest = 0
+    for d in range(documents):
+        longest = max(longest, offsets[d + 1] - offsets[d])
+    bits = 4
+    while (1 << bits) < 2 * longest:
+        bits += 1
+    # An open-addressing hash table. A slot is in use when its stamp is that of the current walk, so it is
+    # never cleared.
+    table = np.zeros(1 << bits, np.uint64)
+    stamp = np.zeros(1 << bits, np.int64)
+    count = np.zeros(1 << bits, np.int32)
+    walk = 0
+    key = np.empty(longest, np.uint64)
+    slot_of = np.empty(longest, np.int64)
+    candidate = np.empty(longest, np.int64)
+
+    for d in range(documents):
+        start, words = offsets[d], offsets[d + 1] - offsets[d]
+        ids = word_ids[start : start + words]
+        # A small document keeps to a small part of the table, and so to the cache.
+        bits = 4
+        while (1 << bits) < 2 * words:
+            bits += 1
+        shift, mask = np.uint64(64 - bits), (1 << bits) - 1
+
+        # Only where an n-gram occurs twice can an (n+1)-gram do so: candidates thin out quickly.
+        candidates = words
+        for i in range(words):
+            candidate[i] = i
+            key[i] = word_hash[ids[i]]
+        for n in range(2, len(top_sizes)):
+            if words < n:
+                break
+            walk += 1
+            kept = 0
+            for c in range(candidates):
+                i = candidate[c]
+                if i + n > words:
+                    continue
+                mixed = key[i] * _GOLDEN + word_hash[ids[i + n - 1]]
+                mixed = (mixed ^ (mixed >> _SHIFT)) * _MIX
+                key[i] = mixed
+                slot = np.int64((mixed * _GOLDEN) >> shift)
+                while stamp[slot] == walk and table[slot] != mixed:
+                    slot = (slot + 1) & mask
+                if stamp[slot] != walk:
+                    stamp[slot] = walk
+                    table[slot] = mixed
+                    count[slot] = 0
+                count[slot] += 1
+                slot_of[i] = slot
+                candidate[kept] = i
+                kept += 1
+            best, best_count = 0, 1
+            candidates = 0
+            for c in range(kept):
+                i = candidate[c]
+                times = count[slot_of[i]]
+                if times > best_count:
+                    best, best_count = i, times
+                if times > 1:
+                    candidate[candidates] = i
+                    candidates += 1
+            if top_sizes[n]:
+                characters = n - 1
+                for k in range(n):
+                    characters += length[ids[best + k]]
+                tops[d, n] = best_count * characters
+
+        for i in range(words):
+            key[i] = chain[ids[i]]
+        for n in range(1, len(dup_sizes)):
+            if words < n:
+                break
+            if n > 1:
+                for i in range(words - n + 1):
+                    word = ids[i + n - 1]
+                    key[i] = key[i] * factor[word] + chain[word]
+            if not dup_sizes[n]:
+                continue
+            walk += 1
+            i = 0
+            while i + n <= words:
+                mixed = key[i]
+                slot = np.int64(((mixed ^ (mixed >> _SHIFT)) * _GOLDEN) >> shift)
+                while stamp[slot] == walk and table[slot] != mixed:
+                    slot = (slot + 1) & mask
+                if stamp[slot] == walk:
+                    for k in range(n):
+                        dups[d, n] += length[ids[i + k]]
+                    i += n
+                else:
+                    stamp[slot] = walk
+                    table[slot] = mixed
+                    i += 1
+    return tops, dups
+
+
+@lru_cache(maxsize=1)
+def compiled() -> Callable[..., tuple[I64, I64]]:
+    """``count_repeats`` compiled for its types."""
+    import numba
+
+    signature = (
+        "Tuple((i8[:,::1], i8[:,::1]))"
+        "(i4[::1], i8[::1], i4[::1], u8[::1], u8[::1], u8[::1], b1[::1], b1[::1])"
+    )
+    options: dict[str, Any] = {"nogil": True}
+    try:
+        function: Callable[..., tuple[I64, I64]] = numba.njit(signature, cache=True, **options)(count_repeats)
+    except RuntimeError:  # a read-only installation and no home directory: nowhere to keep the compiled code
+        function = numba.njit(signature, **options)(count_repeats)
+    return function

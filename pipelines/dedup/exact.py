@@ -1,0 +1,15 @@
+"""Keys for exact duplicates: xxh3-128 of the text with case and white space put aside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+
+def exact_keys(texts: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """``(B, 2)`` uint64: high and low half of xxh3-128 of ``" ".join(text.lower().split())``."""
+    digests = b"".join(xxhash.xxh3_128_digest(" ".join(text.lower().split()).encode()) for text in texts)
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, 2)

@@ -1,0 +1,76 @@
+"""Cut clean documents into units of work: runs of Parquet row groups, small files together, large ones apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill import storage
+from gristmill.errors import ArtefactError
+from gristmill.manifest import read_manifest
+
+#: Units are a 64th of the corpus, within these bounds: enough to share out, few enough to be large shards.
+SMALLEST_BYTES, LARGEST_BYTES, AIM = 4_000_000, 256_000_000, 64
+
+
+@dataclass(frozen=True)
+class RowGroups:
+    """Row groups ``[start, stop)`` of one file."""
+
+    path: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Consecutive row groups that one worker goes through; ``weight`` is their text's bytes before compression."""
+
+    number: int
+    parts: tuple[RowGroups, ...]
+    weight: int
+
+
+def make_units(clean_directory: str) -> list[Unit]:
+    """Units over a finished clean directory, in document order. Depends on the documents alone."""
+    files = [entry.name for entry in read_manifest(clean_directory).files if entry.name.startswith("documents-")]
+    groups: list[tuple[str, int, int]] = []
+    for name in files:
+        path = storage.join(clean_directory, name)
+        with storage.open_input(path) as file:
+            try:
+                metadata = pq.ParquetFile(file).metadata
+            except pa.ArrowInvalid as error:
+                raise ArtefactError(f"{path}: not a sound Parquet file ({error}); run the clean stage again") from error
+        groups += [(path, group, metadata.row_group(group).total_byte_size) for group in range(metadata.num_row_groups)]
+    aim = min(max(sum(size for *_, size in groups) // AIM, SMALLEST_BYTES), LARGEST_BYTES)
+    units: list[Unit] = []
+    parts: list[RowGroups] = []
+    weight = 0
+    for path, group, size in groups:
+        if parts and parts[-1].path == path:
+            parts[-1] = RowGroups(path, parts[-1].start, group + 1)
+        else:
+            parts.append(RowGroups(path, group, group + 1))
+        weight += size
+        if weight >= aim:
+            units.append(Unit(len(units), tuple(parts), weight))
+            parts, weight = [], 0
+    if parts:
+        units.append(Unit(len(units), tuple(parts), weight))
+    return units
+
+
+def read_unit(unit: Unit, columns: list[str]) -> Iterator[pa.Table]:
+    """The row groups of a unit one at a time, as tables of some columns."""
+    for part in unit.parts:
+        with storage.open_input(part.path) as file:
+            reader = pq.ParquetFile(file)
+            for group in range(part.start, part.stop):
+                try:
+                    yield reader.read_row_group(group, columns=columns)
+                except (pa.ArrowInvalid, OSError) as error:
+                    raise ArtefactError(f"{part.path}: row group {group} is damaged ({error}); run clean again") from error

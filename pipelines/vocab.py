@@ -1,0 +1,62 @@
+"""The vocab stage: clean documents in; word counts over all of them, and the vocabulary learnt from the counts, out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gristmill import layout, storage
+from gristmill.errors import InputError
+from gristmill.manifest import Manifest, describe_file, fingerprint, manifest_digest, write_manifest
+from gristmill.recipe import Recipe
+from gristmill.stage import TIMING_NAME, Stopwatch, already_done, begin
+from pipelines.count_words import count_words, read_counts
+from pipelines.runners import Execution
+from tokenization.evaluate import evaluate
+from tokenization.learn import learn
+from tokenization.vocabulary import Vocabulary
+
+
+def vocab_fingerprint(recipe: Recipe, name: str) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """Fingerprint, recipe part and input digests of one vocabulary; the clean stage must be finished."""
+    part = recipe.vocab[name].model_dump(mode="json")
+    inputs = {"clean": manifest_digest(layout.clean_dir(recipe.output))}
+    return fingerprint("vocab", part, inputs), part, inputs
+
+
+def vocab(recipe: Recipe, name: str, execution: Execution) -> bool:
+    """Count and learn one vocabulary unless it is finished; True when it ran."""
+    config = recipe.vocab[name]
+    directory, clean_directory = layout.vocab_dir(recipe.output, name), layout.clean_dir(recipe.output)
+    reporter = execution.reporter
+    print_, part, inputs = vocab_fingerprint(recipe, name)
+    if already_done(directory, print_):
+        reporter.note(f"vocab {name}: {directory} is finished, skipped")
+        return False
+    reporter.title(f"vocab {name} ({config.kind}, {config.size} ids)")
+    watch = Stopwatch()
+    staging = begin(directory, print_)
+    with watch.step("count words"):
+        count_files = count_words(config, clean_directory, directory, staging, execution)
+        counts = read_counts(directory, count_files)
+    if not counts.num_rows:
+        raise InputError(f"{clean_directory}: no words in the clean documents, so there is no vocabulary to learn")
+    with watch.step("learn"):
+        learn(config, counts, directory, reporter)
+    with watch.step("judge"):
+        report = {"stage": "vocab", "name": name, "kind": config.kind, **evaluate(Vocabulary.load(directory), counts)}
+    storage.write_json(storage.join(directory, "report.json"), report)
+    watch.write(directory)
+    names = [file for file in storage.list_files(directory) if file != TIMING_NAME]
+    rows = {"report.json": 1, **dict.fromkeys(count_files, 0)}
+    manifest = Manifest(
+        stage="vocab", name=name, recipe=part, inputs=inputs, fingerprint=print_,
+        files=[describe_file(directory, file, rows.get(file, 0)) for file in names],
+        totals={key: int(report[key]) for key in ("size", "distinct_words", "total_words")},
+    )  # fmt: skip
+    write_manifest(directory, manifest)
+    storage.remove_tree(staging)
+    reporter.note(
+        f"  {report['distinct_words']:,} distinct words of {report['total_words']:,} → {report['size']:,} ids, "
+        f"{report['bytes_per_token']:.2f} bytes a token"
+    )
+    return True

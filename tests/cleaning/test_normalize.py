@@ -1,0 +1,77 @@
+"""Repair of text: what is mended, and that the quick way gives what the slow one gives."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.cleaning import normalize as module
+from pipelines.cleaning.normalize import normalize
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("plain text\n\tindented\n", "plain text\n\tindented"),
+        ("the Mona Lisa doesnâ€™t have eyebrows", "the Mona Lisa doesn’t have eyebrows"),
+        ("schÃ¶n", "schön"),
+        ("&lt;fish &amp; chips&gt;", "<fish & chips>"),
+        ("<p>&amp;</p>", "<p>&amp;</p>"),
+        ("a\r\nb\rc\x0cd\x0be\u2028f", "a\nb\nc\nd\ne\nf"),
+        ("a\x1fb", "a b"),
+        ("nul\x00 bell\x07 del\x7f", "nul bell del"),
+        ("\ufefftext", "text"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("e\u0301", "é"),
+        ("\ud83d\ude00 \ud800", "😀 \ufffd"),
+        ("“curly” ﬁ ｆｕｌｌ", "“curly” ﬁ ｆｕｌｌ"),
+        ("end \t\nblank\u3000\n\n\n  next\xa0", "end\nblank\n\n\n  next"),
+        (" \n ", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_mended(before: str, after: str) -> None:
+    assert normalize([before]) == [after]
+
+
+def slow(text: str) -> str:
+    return module._trim(module._repair(text))
+
+
+odd = st.lists(
+    st.sampled_from(
+        [
+            *"aé &<;#\x00\x1b\x85\x9d\r\n\x0c\u2028\ufeff\ud800\ufffcÃ€â™",
+            "&amp;",
+            "â€™",
+            "\u0301",
+            "Ã©",
+            "ï»¿",
+            "  \n",
+        ]
+    )
+).map("".join)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.one_of(odd, st.text(st.characters(exclude_categories=())), st.text(st.characters(max_codepoint=0x2FF)))
+)
+def test_the_quick_way_gives_the_same(text: str) -> None:
+    (quick,) = normalize([text])
+    assert quick == slow(text)
+    quick.encode()
+    assert unicodedata.is_normalized("NFC", quick)
+    assert not [c for c in quick if unicodedata.category(c) == "Cc" and c not in "\n\t"]
+    assert quick == quick.strip()
+    assert all(line == line.rstrip() for line in quick.split("\n"))
+
+
+def test_the_quick_way_on_real_documents(english: list[str], multilingual: list[tuple[str, str]]) -> None:
+    texts = [*english[::8], *(text for text, _ in multilingual[::4])]
+    texts = [text for text in texts if len(text) < 20_000]
+    assert normalize(texts) == [slow(text) for text in texts]
+    assert sum(map(module._is_clean, texts)) > 0.8 * len(texts)
