@@ -1,0 +1,424 @@
+"""The stream: one order for any world size, nothing lost or repeated on resume, damage found and named."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests_stream_data import BERT, MLM, SPAN, T5, VOCAB, write
+from torch.utils.data import DataLoader
+
+from gristmill.errors import ArtefactError, GristmillError
+from gristmill.objectives import make_objective
+from training.sample_order import SampleOrder
+from training.stream import Stream, evaluation_batches
+
+ROWS, SHARD_ROWS = 997, [300, 1, 0, 600, 96]
+SMALL = {"block_rows": 16, "window_blocks": 8}  # several windows an epoch
+KINDS = ["examples", "masked_lm", "span_corruption"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, dict[str, np.ndarray]]]:
+    """One dataset of each kind: directory and columns. Not to be changed."""
+    base = tmp_path_factory.mktemp("datasets")
+    return {kind: (str(base / kind), write(base / kind, kind, ROWS, SHARD_ROWS)) for kind in KINDS}
+
+
+def take(stream: Stream, steps: int) -> list[dict[str, torch.Tensor]]:
+    return list(itertools.islice(iter(stream), steps))
+
+
+def together(ranks: list[list[dict[str, torch.Tensor]]]) -> list[dict[str, torch.Tensor]]:
+    """The ranks' batches of each step laid end to end."""
+    return [
+        {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        for parts in zip(*ranks, strict=True)
+    ]
+
+
+def same(left: list[dict[str, torch.Tensor]], right: list[dict[str, torch.Tensor]]) -> bool:
+    return len(left) == len(right) and all(
+        a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+# -- order ---------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 64),
+    st.integers(1, 20),
+    st.integers(0, 2**40),
+    st.booleans(),
+    st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_epoch_has_every_row_once(
+    rows: int, block: int, window: int, seed: int, shuffle: bool, data: st.DataObject
+) -> None:
+    order = SampleOrder(rows, seed, shuffle, block, window)
+    whole = [
+        np.concatenate([part for _, part in order.parts(epoch * rows, (epoch + 1) * rows)])
+        for epoch in (0, 5)
+    ]
+    for epoch in whole:
+        assert (np.sort(epoch) == np.arange(rows)).all()
+    # Any cut of it, asked of a fresh object, is the same.
+    start = data.draw(st.integers(0, rows))
+    stop = data.draw(st.integers(start, rows))
+    parts = list(SampleOrder(rows, seed, shuffle, block, window).parts(5 * rows + start, 5 * rows + stop))
+    assert [epoch for epoch, _ in parts] == [5] * (stop > start)
+    assert all((part == whole[1][start:stop]).all() for _, part in parts)
+
+
+def test_the_order_is_another_one_every_epoch_and_seed_and_mixes_blocks() -> None:
+    def epoch(seed: int, number: int) -> np.ndarray:
+        order = SampleOrder(5000, seed, True, 16, 32)
+        return np.concatenate([part for _, part in order.parts(5000 * number, 5000 * (number + 1))])
+
+    first = epoch(0, 0)
+    for other in (epoch(0, 1), epoch(1, 0)):
+        assert (first == other).mean() < 0.01
+    assert (
+        abs(np.corrcoef(first, np.arange(5000))[0, 1]) < 0.25
+    )  # blocks go anywhere, not just rows within a window
+    assert (np.abs(np.diff(first)) == 1).mean() < 0.05  # neighbours are parted
+    assert (epoch(0, 0) == first).all()
+
+
+# -- world size, prefetch, resume --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_world_size_and_prefetch_change_nothing(data: dict, kind: str) -> None:
+    directory, columns = data[kind]
+    global_batch, steps = 37, 60  # 37 divides neither 997 nor by any world size; more than two epochs
+    reference = take(Stream(directory, global_batch=global_batch, seed=4, prefetch=0, **SMALL), steps)
+    for world_size, prefetch in itertools.product((1, 2, 3, 4, 40), (0, 1, 3)):
+        if world_size == 40 and prefetch:
+            continue
+        ranks = [
+            take(
+                Stream(
+                    directory, global_batch=global_batch, seed=4, rank=rank, world_size=world_size,
+                    prefetch=prefetch, **SMALL,
+                ),
+                steps,
+            )
+            for rank in range(world_size)
+        ]  # fmt: skip
+        sizes = [[len(batch["sample_id"]) for batch in rank] for rank in ranks]
+        assert all(max(step) - min(step) <= 1 for step in zip(*sizes, strict=True))
+        assert same(together(ranks), reference)
+    ids = torch.cat([batch["sample_id"] for batch in reference]).numpy().view(np.uint64)
+    for epoch in range(2):
+        mine = ids[epoch * ROWS : (epoch + 1) * ROWS]
+        assert (np.sort(mine) == np.sort(columns["sample_id"])).all()
+    assert (ids[:ROWS] != ids[ROWS : 2 * ROWS]).any()
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_resume_anywhere_at_another_world_size(data: dict, data_source: st.DataObject) -> None:
+    draw = data_source.draw
+    directory, _ = data[draw(st.sampled_from(KINDS))]
+    global_batch = draw(st.sampled_from([1, 7, 64, 500, 2500]))
+    before, after = draw(st.integers(0, 12)), 6
+
+    def run(world_size: int, state: dict | None, steps: int) -> tuple[list, dict]:
+        streams = [
+            Stream(
+                directory, global_batch=global_batch, seed=8, rank=rank, world_size=world_size,
+                prefetch=draw(st.sampled_from([0, 2])), **SMALL,
+            )
+            for rank in range(world_size)
+        ]  # fmt: skip
+        for stream in streams:
+            if state is not None:
+                stream.load_state_dict(state)
+        batches = together([take(stream, steps) for stream in streams])
+        states = [stream.state_dict() for stream in streams]
+        assert all(other == states[0] for other in states)
+        return batches, json.loads(json.dumps(states[0]))
+
+    whole, _ = run(1, None, before + after)
+    first, state = run(draw(st.integers(1, 4)), None, before)
+    assert state["samples_seen"] == before * global_batch
+    second, _ = run(draw(st.integers(1, 4)), state, after)
+    assert same(first + second, whole)
+
+
+def test_the_state_counts_batches_taken_not_made(data: dict) -> None:
+    stream = Stream(data["examples"][0], global_batch=10, seed=0, prefetch=4)
+    iterator = iter(stream)
+    assert stream.state_dict()["samples_seen"] == 0
+    next(iterator)
+    time.sleep(0.05)
+    assert stream.state_dict()["samples_seen"] == 10
+    next(iterator)
+    assert stream.state_dict()["samples_seen"] == 20
+    iterator.close()
+    fresh = take(Stream(data["examples"][0], global_batch=10, seed=0), 3)
+    assert same(take(stream, 1), fresh[2:])
+
+
+def test_a_batch_larger_than_the_dataset_spans_epochs(data: dict) -> None:
+    directory, columns = data["masked_lm"]
+    (batch,) = take(Stream(directory, global_batch=3 * ROWS, seed=0), 1)
+    ids = batch["sample_id"].numpy().view(np.uint64).reshape(3, ROWS)
+    assert (np.sort(ids, axis=1) == np.sort(columns["sample_id"])).all()
+    # Fresh noise every epoch.
+    labels = batch["labels"].numpy().reshape(3, ROWS, -1)
+    aligned = [labels[epoch][np.argsort(ids[epoch])] for epoch in range(3)]
+    assert ((aligned[0] == -100) != (aligned[1] == -100)).any(axis=1).mean() > 0.5
+
+
+def test_kill_minus_nine_and_resume(data: dict, tmp_path: Path) -> None:
+    directory, _ = data["span_corruption"]
+    global_batch, steps = 50, 60
+    expected = [
+        batch["sample_id"].tolist()
+        for batch in take(Stream(directory, global_batch=global_batch, seed=11), steps)
+    ]
+    log, state = tmp_path / "log.jsonl", tmp_path / "state.json"
+    command = [
+        sys.executable, str(Path(__file__).with_name("consumer.py")), directory, str(log), str(state),
+        str(global_batch), "2",
+    ]  # fmt: skip
+    with subprocess.Popen([*command, "1000000"]) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and (not log.exists() or log.read_text().count("\n") < 20):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    saved = json.loads(state.read_text())["samples_seen"] // global_batch
+    # A step may be logged and its state not yet saved: the log is cut back to the state.
+    kept = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")][:saved]
+    more = saved + 20
+    log.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    subprocess.run([*command, str(more)], check=True, timeout=120)
+    steps_done = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in steps_done] == list(range(more))
+    if more > steps:
+        expected = [
+            batch["sample_id"].tolist()
+            for batch in take(Stream(directory, global_batch=global_batch, seed=11), more)
+        ]
+    assert [line["ids"] for line in steps_done] == expected[:more]
+
+
+# -- what a batch holds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_hold_what_the_objective_makes(data: dict, kind: str) -> None:
+    directory, columns = data[kind]
+    batch = take(Stream(directory, global_batch=64, seed=21), 2)[1]
+    by_id = {int(sample): row for row, sample in enumerate(columns["sample_id"])}
+    rows = [by_id[int(sample)] for sample in batch["sample_id"].numpy().view(np.uint64)]
+    expected = {name: values[rows] for name, values in columns.items()}
+    if kind != "examples":
+        config, special = {"masked_lm": (MLM, BERT), "span_corruption": (SPAN, T5)}[kind]
+        objective = make_objective(config, length=24, special=special, vocab_size=VOCAB)
+        expected |= objective(
+            expected["input_ids"], expected["length"], expected["sample_id"], seed=21, epoch=0
+        )
+    assert set(batch) == {"sample_id", "length", "input_ids", "labels", "attention_mask"}
+    assert all(values.dtype == torch.int64 for values in batch.values())
+    for name in ("length", "input_ids", "labels"):
+        assert (batch[name].numpy() == expected[name]).all()
+    mask = np.arange(24) < expected["length"][:, None]
+    assert (batch["attention_mask"].numpy() == mask).all()
+    assert (batch["input_ids"].numpy()[~mask] == 0).all()
+
+
+def test_int32_tokens(tmp_path: Path) -> None:
+    from gristmill.manifest import Manifest, write_manifest
+    from gristmill.shards import write_shard
+
+    tokens = np.arange(40, dtype=np.int32).reshape(10, 4) + 100_000
+    columns = {
+        "sample_id": np.arange(10, dtype=np.uint64),
+        "length": np.full(10, 4, np.int32),
+        "input_ids": tokens,
+    }
+    entry = write_shard(str(tmp_path), "data-00000-of-00001.arrow", columns)
+    write_manifest(
+        str(tmp_path),
+        Manifest(
+            stage="b", recipe={}, inputs={}, fingerprint="", files=[entry], details={"kind": "examples"}
+        ),
+    )
+    (batch,) = take(Stream(str(tmp_path), global_batch=10, seed=0, shuffle=False), 1)
+    assert batch["input_ids"].tolist() == tokens.tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evaluation_is_finite_in_file_order_and_repeatable(data: dict, kind: str) -> None:
+    directory, columns = data[kind]
+    first = list(evaluation_batches(directory, 64, 200))
+    assert [len(batch["sample_id"]) for batch in first] == [64, 64, 64, 8]
+    ids = torch.cat([batch["sample_id"] for batch in first]).numpy().view(np.uint64)
+    assert (ids == columns["sample_id"][:200]).all()
+    stream = Stream(directory, global_batch=8, seed=5)
+    assert same(list(stream.evaluation(64, 200)), first)
+    ranks = [list(evaluation_batches(directory, 64, 200, rank=rank, world_size=3)) for rank in range(3)]
+    assert same(together(ranks), first)
+    assert sum(len(batch["sample_id"]) for batch in evaluation_batches(directory, 100)) == ROWS
+
+
+def test_under_a_data_loader(data: dict) -> None:
+    directory, _ = data["masked_lm"]
+    plain = take(Stream(directory, global_batch=32, seed=3), 5)
+    stream = Stream(directory, global_batch=32, seed=3)
+    loaded = list(itertools.islice(DataLoader(stream, batch_size=None), 5))
+    assert same(loaded, plain)
+    assert stream.samples_seen == 160
+    with pytest.raises(GristmillError, match="num_workers=0"):
+        next(iter(DataLoader(stream, batch_size=None, num_workers=1)))
+
+
+# -- damage ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(data: dict, tmp_path: Path) -> Path:
+    """A dataset that a test may damage."""
+    shutil.copytree(data["masked_lm"][0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def flip(path: Path, place: int = -5000) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+BAD = "data-00003-of-00005.arrow"  # 600 of the 997 rows
+
+
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_a_flipped_byte_is_found_and_named(copy: Path, prefetch: int) -> None:
+    flip(copy / BAD)
+    with pytest.raises(ArtefactError, match=f"{BAD}: damaged"):
+        take(Stream(str(copy), global_batch=64, seed=0, prefetch=prefetch), 20)
+    assert not [thread for thread in threading.enumerate() if thread.name == "gristmill-prefetch"]
+    # Unverified, it would have gone by: the file is still a well-formed shard.
+    assert len(take(Stream(str(copy), global_batch=64, seed=0, verify=False), 20)) == 20
+
+
+def test_a_truncated_and_a_missing_shard_are_named(copy: Path) -> None:
+    (copy / BAD).write_bytes((copy / BAD).read_bytes()[:-8])
+    with pytest.raises(ArtefactError, match=f"{BAD}: truncated"):
+        take(Stream(str(copy), global_batch=64, seed=0, verify=False), 20)
+    (copy / BAD).unlink()
+    with pytest.raises(ArtefactError, match=f"{BAD}: missing"):
+        take(Stream(str(copy), global_batch=64, seed=0), 20)
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_skipping_a_damaged_shard_leaves_out_exactly_its_rows(copy: Path, data: dict, damage: str) -> None:
+    if damage == "flip":
+        flip(copy / BAD)
+    elif damage == "truncate":
+        (copy / BAD).write_bytes(b"")
+    else:
+        (copy / BAD).unlink()
+    runs = [
+        take(Stream(str(copy), global_batch=397, seed=0, on_damage="skip", prefetch=n), 2) for n in (0, 1)
+    ]
+    assert same(*runs)
+    stream = Stream(str(copy), global_batch=397, seed=0, on_damage="skip")
+    assert stream.skipped == stream.state_dict()["skipped"] == [BAD]
+    assert stream.rows == 397
+    sound = np.delete(data["masked_lm"][1]["sample_id"], np.s_[301:901])
+    for batch in runs[0]:
+        assert (np.sort(batch["sample_id"].numpy().view(np.uint64)) == np.sort(sound)).all()
+    whole = Stream(data["masked_lm"][0], global_batch=397, seed=0)
+    with pytest.raises(ArtefactError, match="skipped"):
+        whole.load_state_dict(stream.state_dict())
+
+
+def test_a_dataset_with_nothing_sound_is_refused(copy: Path) -> None:
+    for path in copy.glob("*.arrow"):
+        path.unlink()
+    with pytest.raises(ArtefactError, match="every shard is damaged or missing"):
+        Stream(str(copy), global_batch=8, seed=0, on_damage="skip")
+
+
+def test_an_unfinished_or_foreign_directory_is_refused(copy: Path, tmp_path: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").unlink()
+    with pytest.raises(ArtefactError, match=r"no manifest\.json"):
+        Stream(str(copy), global_batch=8, seed=0)
+    for details, message in (
+        ({}, "details.kind is None"),
+        ({"kind": "sequences"}, "do not describe an objective"),
+    ):
+        (copy / "manifest.json").write_text(json.dumps({**manifest, "details": details}))
+        with pytest.raises(ArtefactError, match=message):
+            Stream(str(copy), global_batch=8, seed=0)
+    write(tmp_path / "empty", "examples", 0, [])
+    with pytest.raises(ArtefactError, match="no rows to train on"):
+        Stream(str(tmp_path / "empty"), global_batch=8, seed=0)
+    assert list(evaluation_batches(str(tmp_path / "empty"), 8)) == []
+
+
+def test_a_changed_dataset_or_seed_under_a_saved_state_is_refused(data: dict, tmp_path: Path) -> None:
+    state = Stream(data["masked_lm"][0], global_batch=8, seed=0).state_dict()
+    write(tmp_path / "other", "masked_lm", 50, [50])
+    with pytest.raises(ArtefactError, match="the dataset has changed since the state was saved"):
+        Stream(str(tmp_path / "other"), global_batch=8, seed=0).load_state_dict(state)
+    with pytest.raises(ArtefactError, match="saved with seed 0, this stream has 1"):
+        Stream(data["masked_lm"][0], global_batch=8, seed=1).load_state_dict(state)
+    with pytest.raises(ArtefactError, match="saved with order"):
+        Stream(data["masked_lm"][0], global_batch=8, seed=0, shuffle=False).load_state_dict(state)
+
+
+# -- threads -----------------------------------------------------------------------------------------------
+
+
+def test_leaving_an_iterator_ends_its_thread(data: dict) -> None:
+    for _ in range(3):
+        for number, _batch in enumerate(Stream(data["examples"][0], global_batch=8, seed=0, prefetch=2)):
+            if number == 2:
+                break
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(t.name == "gristmill-prefetch" for t in threading.enumerate()):
+        time.sleep(0.01)
+    assert not [thread for thread in threading.enumerate() if thread.name == "gristmill-prefetch"]
+
+
+def test_a_process_ends_with_an_iterator_left_open(data: dict) -> None:
+    program = (
+        "from training.stream import Stream\n"
+        f"iterator = iter(Stream({data['examples'][0]!r}, global_batch=8, seed=0, prefetch=2))\n"
+        "next(iterator)\n"
+        "print('done')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=dict(os.environ),
+        check=True,
+    )
+    assert ended.stdout == "done\n"
+    assert ended.stderr == ""

@@ -1,0 +1,235 @@
+"""Fine-tuning on real text messages, and what its loader says of bad rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
+from transformers import pipeline
+
+from gristmill.errors import InputError, RecipeError
+from gristmill.manifest import verify
+from gristmill.progress import Reporter
+from gristmill.recipe import FinetuneConfig
+from tokenization.vocabulary import Vocabulary
+from training.finetune import finetune, make_classifier
+from training.metrics import classification_metrics
+from training.pretrain import pretrain
+from training.tasks.text_classification import (
+    EncodedTexts,
+    LabelledTexts,
+    encode,
+    load_labelled_texts,
+    take_rows,
+    training_batches,
+)
+
+from .conftest import small_config
+
+MESSAGES = Path(__file__).parents[2] / "recipes" / "demo" / "data"
+LABELS = ["ham", "spam"]
+QUIET = Reporter(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def pretrained(bert_data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """``pretrain_directory`` and ``vocab_directory`` of a small trained model."""
+    output = tmp_path_factory.mktemp("pretrained") / "bert"
+    config = small_config("bert", steps=40, log_every=20, evaluate_every=40, save_every=40)
+    pretrain(config, **bert_data, output=str(output), seed=1, reporter=QUIET)
+    return {"pretrain_directory": str(output), "vocab_directory": bert_data["vocab_directory"]}
+
+
+@pytest.fixture
+def task() -> FinetuneConfig:
+    """The demo's text messages: 1,024 labels to learn from."""
+    if not (MESSAGES / "sms-train.jsonl").exists():
+        pytest.skip("recipes/demo/data is not here")
+    files = {split: str(MESSAGES / f"sms-{split}.jsonl") for split in ("train", "dev", "test")}
+    return FinetuneConfig(
+        pretrained="bert", **files, labels=LABELS, train_rows=1024, epochs=4, batch_size=32,
+        learning_rate=3e-3, max_length=32, seeds=[1, 2],
+    )  # fmt: skip
+
+
+def test_beats_the_majority_and_writes_everything(
+    task: FinetuneConfig, pretrained: dict[str, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "sms"
+    finetune(task, **pretrained, output=str(output), seed=3, reporter=QUIET)
+    report = json.loads((output / "report.json").read_text())
+    assert (report["stage"], report["name"], report["train_rows"]) == ("finetune", "sms", 1024)
+    assert [(run["init"], run["seed"]) for run in report["runs"]] == [
+        ("pretrained", 1), ("pretrained", 2), ("scratch", 1), ("scratch", 2),
+    ]  # fmt: skip
+    assert report["majority"]["f1"] == 0
+    for init in ("pretrained", "scratch"):
+        assert report["summary"][init]["accuracy"]["min"] > report["majority"]["accuracy"] + 0.03
+        assert report["summary"][init]["f1"]["mean"] > 0.6
+    assert [point["step"] for point in report["runs"][0]["curve"]] == [0, 32, 64, 96, 128]
+    assert verify(str(output)) == []
+
+    run = output / "pretrained-seed1"
+    lines = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    assert [line["label"] for line in lines] == [row["label"] for row in _rows(task.test)]
+    accuracy = accuracy_score([line["label"] for line in lines], [line["predicted"] for line in lines])
+    assert accuracy == json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
+    # transformers alone opens the directory and says the same.
+    classify = pipeline("text-classification", model=str(run / "model"), device="cpu")
+    said = classify([row["text"] for row in _rows(task.test)[:20]], truncation=True, max_length=32)
+    assert [answer["label"] for answer in said] == [line["predicted"] for line in lines[:20]]
+
+
+def _rows(path: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_rerun_gives_the_same_bytes_and_skips_finished_runs(
+    task: FinetuneConfig, pretrained: dict[str, str], tmp_path: Path
+) -> None:
+    config = task.model_copy(update={"train_rows": 32, "epochs": 1, "seeds": [4]})
+    for name in ("first/sms", "second/sms"):
+        finetune(config, **pretrained, output=str(tmp_path / name), seed=3, reporter=QUIET)
+    first, second = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file() and path.name != "timing.json"
+        }
+        for name in ("first", "second")
+    )
+    assert first == second
+    # As after a kill in the second run: the finished one is not touched, the other is done again.
+    output = tmp_path / "second" / "sms"
+    (output / "manifest.json").unlink()
+    (output / "scratch-seed4" / "manifest.json").unlink()
+    (output / "scratch-seed4" / "metrics.json").write_text("half")
+    kept = (output / "pretrained-seed4" / "metrics.json").stat().st_mtime_ns
+    finetune(config, **pretrained, output=str(output), seed=3, reporter=QUIET)
+    assert (output / "pretrained-seed4" / "metrics.json").stat().st_mtime_ns == kept
+    assert {
+        p.relative_to(tmp_path / "second"): p.read_bytes()
+        for p in output.rglob("*")
+        if p.is_file() and p.name != "timing.json"
+    } == first
+
+
+def test_starts_differ_in_the_encoder_alone(pretrained: dict[str, str]) -> None:
+    directory = f"{pretrained['pretrain_directory']}/model"
+    warm, cold = (
+        make_classifier(directory, LABELS, init, 7).state_dict() for init in ("pretrained", "scratch")
+    )
+    differing = {name for name in warm if not torch.equal(warm[name], cold[name])}
+    assert {"bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.output.dense.weight"} <= differing
+    assert not any(name.startswith(("bert.pooler.", "classifier.")) for name in differing)
+
+
+def test_too_long_inputs_and_wrong_models_are_refused(
+    task: FinetuneConfig, pretrained: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match="max_length = 64, but the model was pretrained on 32"):
+        finetune(
+            task.model_copy(update={"max_length": 64}),
+            **pretrained,
+            output=str(tmp_path),
+            seed=0,
+            reporter=QUIET,
+        )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "a", "label": "ham"', r"line 3: not JSON"),
+        ('["a", "ham"]', r"line 3: a JSON object was expected, found list"),
+        ('{"label": "ham", "body": "a"}', r"line 3: no 'text'; its keys are 'label', 'body'"),
+        ('{"text": 7, "label": "ham"}', r"line 3: 'text' must be a string, found 7"),
+        (
+            '{"text": "a", "label": "span"}',
+            r"line 3: label 'span' is not one of the recipe's; did you mean 'spam'",
+        ),
+        ('{"text": "a", "label": "7"}', r"line 3: label '7' .* the recipe's labels are 'ham', 'spam'"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"text": "fine", "label": "ham"}}\n\n{line}\n')
+    with pytest.raises(InputError, match=message) as caught:
+        load_labelled_texts(str(path), LABELS)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_empty_and_garbled_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        load_labelled_texts(str(tmp_path / "absent.jsonl"), LABELS)
+    (tmp_path / "empty.jsonl").write_bytes(b"\n\n")
+    with pytest.raises(InputError, match="no rows"):
+        load_labelled_texts(str(tmp_path / "empty.jsonl"), LABELS)
+    (tmp_path / "bytes.jsonl").write_bytes(b'{"text": "\xff", "label": "ham"}\n')
+    with pytest.raises(InputError, match="line 1: not JSON"):
+        load_labelled_texts(str(tmp_path / "bytes.jsonl"), LABELS)
+
+
+@given(sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=st.integers(0, 2**32))
+def test_a_smaller_label_budget_is_part_of_a_larger_one(sizes: tuple[int, int], seed: int) -> None:
+    data = LabelledTexts([str(row) for row in range(40)], np.arange(40))
+    small, large = (set(take_rows(data, size, seed, "f").texts) for size in sorted(sizes))
+    assert small <= large
+    assert len(small) == min(sizes)
+
+
+def test_a_budget_beyond_the_file_is_refused() -> None:
+    with pytest.raises(RecipeError, match="train_rows = 3, but f has 2 rows"):
+        take_rows(LabelledTexts(["a", "b"], np.zeros(2, np.int64)), 3, 0, "f")
+
+
+@given(
+    lengths=st.lists(st.integers(2, 9), min_size=1, max_size=120),
+    size=st.integers(1, 9),
+    epoch=st.integers(0, 3),
+)
+def test_an_epoch_has_every_row_once_and_batches_pad_exactly(
+    lengths: list[int], size: int, epoch: int
+) -> None:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    data = EncodedTexts(np.arange(offsets[-1]) + 5, offsets, np.arange(len(lengths)), pad=0)
+    batches = list(training_batches(data, size, 1, epoch))
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(batches, training_batches(data, size, 1, epoch), strict=True)
+    )
+    for rows in batches:
+        batch = data.batch(rows)
+        assert batch["input_ids"].shape[1] == max(lengths[row] for row in rows)
+        for row, ids, mask in zip(rows, batch["input_ids"], batch["attention_mask"], strict=True):
+            assert ids[mask == 1].tolist() == list(range(offsets[row] + 5, offsets[row + 1] + 5))
+            assert not ids[mask == 0].any()
+
+
+def test_encoding_is_that_of_the_tokenizer_itself(bert_data: dict[str, str], texts: list[str]) -> None:
+    from transformers import AutoTokenizer
+
+    vocabulary = Vocabulary.load(bert_data["vocab_directory"])
+    sample = [*texts[:50], "", "one"]
+    mine = encode(LabelledTexts(sample, np.zeros(len(sample), np.int64)), vocabulary, 24)
+    theirs = AutoTokenizer.from_pretrained(bert_data["vocab_directory"])(
+        sample, truncation=True, max_length=24
+    )
+    for row, ids in enumerate(theirs["input_ids"]):
+        assert mine.ids[mine.offsets[row] : mine.offsets[row + 1]].tolist() == ids
+
+
+def test_metrics() -> None:
+    expected, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
+    scores = classification_metrics(expected, predicted, 2)
+    assert scores == pytest.approx({"accuracy": 0.6, "f1": 2 / 3, "mcc": 1 / 6})
+    three = classification_metrics(np.array([0, 1, 1]), np.array([0, 1, 0]), 3)
+    # Label 2 is neither there nor predicted and counts as 0 in the mean of three.
+    assert three["f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert classification_metrics(expected, np.zeros(5, np.int64), 2)["mcc"] == 0

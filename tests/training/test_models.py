@@ -1,0 +1,108 @@
+"""Our way of calling the models gives the numbers of the libraries' own."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+from gristmill.errors import RecipeError
+from gristmill.manifest import read_manifest
+from gristmill.objectives import SpecialTokens
+from training.models import PretrainModel, make_model, place
+from training.stream import evaluation_batches
+
+from .conftest import small_config
+
+CPU = torch.device("cpu")
+
+
+def model_and_batch(kind: str, data: dict[str, str]) -> tuple[PretrainModel, dict[str, torch.Tensor]]:
+    directory = f"{data['data_directory']}/train"
+    details = read_manifest(directory).details
+    model = make_model(
+        small_config(kind),
+        vocab_size=details["vocab_size"],
+        special=SpecialTokens.from_dict(details["special"]),
+        length=details["length"],
+        seed=5,
+    )
+    batch = next(iter(evaluation_batches(directory, 6)))
+    # Rows of different lengths, their padding unlabelled: the mask must matter.
+    batch["attention_mask"][2:, 20:] = 0
+    if kind == "bert":
+        batch["labels"][2:, 20:] = -100
+    model.module.eval()
+    return model, batch
+
+
+@pytest.fixture(params=["bert", "t5"])
+def model_batch(
+    request: pytest.FixtureRequest, bert_data: dict[str, str], t5_data: dict[str, str]
+) -> tuple[PretrainModel, dict[str, torch.Tensor]]:
+    return model_and_batch(request.param, bert_data if request.param == "bert" else t5_data)
+
+
+def test_loss_and_gradients_equal_the_librarys_own(
+    model_batch: tuple[PretrainModel, dict[str, torch.Tensor]],
+) -> None:
+    model, batch = model_batch
+    total, targets = model.loss(place(batch, CPU))
+    assert targets == int((batch["labels"] != -100).sum())
+    (total / targets).backward()
+    gradients = {name: p.grad.clone() for name, p in model.module.named_parameters()}
+    model.module.zero_grad()
+    # The eager attention of the class itself, logits everywhere: nothing of ours.
+    model.module.set_attn_implementation("eager")
+    theirs = model.module(**{key: batch[key] for key in ("input_ids", "attention_mask", "labels")}).loss
+    theirs.backward()
+    torch.testing.assert_close(total / targets, theirs, rtol=1e-6, atol=1e-6)
+    for name, parameter in model.module.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_loss_starts_near_that_of_a_uniform_guess(
+    model_batch: tuple[PretrainModel, dict[str, torch.Tensor]],
+) -> None:
+    # transformers' own T5 initialisation of an untied output matrix would start above 30 here.
+    model, batch = model_batch
+    total, targets = model.loss(place(batch, CPU))
+    assert total.item() / targets == pytest.approx(math.log(model.module.config.vocab_size), rel=0.2)
+
+
+def test_saved_model_opens_with_transformers_and_gives_the_same_loss(
+    model_batch: tuple[PretrainModel, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    model, batch = model_batch
+    model.save_pretrained(str(tmp_path))
+    kind = AutoModelForMaskedLM if model.module.config.model_type == "bert" else AutoModelForSeq2SeqLM
+    opened = kind.from_pretrained(tmp_path).eval()
+    theirs = opened(**{key: batch[key] for key in ("input_ids", "attention_mask", "labels")}).loss
+    total, targets = model.loss(place(batch, CPU))
+    torch.testing.assert_close(total / targets, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_t5_shares_its_embedding_but_not_with_the_output(t5_data: dict[str, str]) -> None:
+    module = model_and_batch("t5", t5_data)[0].module
+    assert module.encoder.embed_tokens.weight is module.shared.weight is module.decoder.embed_tokens.weight
+    assert module.lm_head.weight is not module.shared.weight
+    assert module.lm_head.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
+
+
+def test_weights_follow_from_the_seed(bert_data: dict[str, str]) -> None:
+    first, second = (model_and_batch("bert", bert_data)[0].module.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("kind", ["bert", "t5"])
+def test_vocabulary_of_the_wrong_family_is_refused(kind: str) -> None:
+    with pytest.raises(RecipeError, match="vocabulary needs"):
+        make_model(small_config(kind), vocab_size=100, special=SpecialTokens(unk=0), length=16, seed=0)
+
+
+def test_half_precision_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match=r"fp16 is refused.*bf16"):
+        small_config("t5", precision="fp16")

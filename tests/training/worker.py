@@ -1,0 +1,59 @@
+"""One pretraining process for the tests to kill: the real entry point, noting which samples each step
+consumed.
+
+Run in a process of its own with a global ``OPTIONS``: ``config``, ``arguments`` (of pretrain), ``records`` (a
+folder for what each rank saw and for what it says), ``environment``, and optionally ``pause`` (seconds a
+step) and ``terminate`` ([rank, step]: that rank sends itself SIGTERM there).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gristmill.errors import GristmillError
+from gristmill.progress import Reporter
+from gristmill.recipe import PretrainConfig
+from training import pretrain as module
+from training.models import Batch
+
+
+def recording(options: dict[str, Any]) -> type[module.Pretraining]:
+    """Pretraining that writes down the sample ids of its steps, as the options say."""
+
+    class Recording(module.Pretraining):
+        def next_batch(self) -> Batch:
+            batch = super().next_batch()
+            with open(Path(options["records"]) / f"rank{self.world.rank}.jsonl", "a") as file:
+                file.write(json.dumps({"step": self.step_number, "ids": batch["sample_id"].tolist()}) + "\n")
+            if options.get("terminate") == [self.world.rank, self.step_number]:
+                os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(options.get("pause", 0.0))
+            return batch
+
+    return Recording
+
+
+def main(options: dict[str, Any]) -> None:
+    """Pretrain; leave as the command line does."""
+    os.environ.update(options["environment"])
+    rank = options["environment"].get("RANK", "0")
+    said = os.open(
+        Path(options["records"]) / f"stderr{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644
+    )
+    os.dup2(said, 2)
+    module.Pretraining = recording(options)  # type: ignore[misc]
+    try:
+        module.pretrain(PretrainConfig(**options["config"]), **options["arguments"], reporter=Reporter())
+    except GristmillError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main(OPTIONS)  # type: ignore[name-defined]  # noqa: F821

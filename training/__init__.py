@@ -1,0 +1,1 @@
+"""Streaming PyTorch training: stream, pretrain, fine-tune. No Beam here."""

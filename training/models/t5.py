@@ -1,0 +1,70 @@
+"""T5 v1.1 (Raffel et al. 2020; gated GELU of Shazeer 2020) around
+``transformers.T5ForConditionalGeneration``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import T5Config, T5ForConditionalGeneration
+
+from gristmill.errors import RecipeError
+from gristmill.objectives.special import SpecialTokens
+from gristmill.recipe import PretrainConfig
+from training.models.batches import Batch
+
+
+class T5Pretraining:
+    """``T5ForConditionalGeneration`` with ``layers`` encoder and as many decoder layers and an output matrix
+    of its own."""
+
+    def __init__(self, config: PretrainConfig, vocab_size: int, special: SpecialTokens) -> None:
+        if special.pad is None or special.eos is None:
+            raise RecipeError(
+                'model = "t5": its vocabulary needs <pad> and </s>; build the data with family "t5"'
+            )
+        settings: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "d_model": config.hidden,
+            "d_kv": config.hidden // config.heads,
+            "d_ff": config.feed_forward,
+            "num_layers": config.layers,
+            "num_heads": config.heads,
+            "dropout_rate": config.dropout,
+            "feed_forward_proj": "gated-gelu",
+            # Read by T5Config as v1.1's "do not scale the decoder's output"; the library ties the matrices
+            # all the same.
+            "tie_word_embeddings": False,
+            "pad_token_id": special.pad,
+            "eos_token_id": special.eos,
+            "decoder_start_token_id": special.pad,
+            "attn_implementation": "sdpa",
+        }
+        self.module = T5ForConditionalGeneration(T5Config(**settings))
+        # Untied by hand, and with the standard deviation of the other matrices: the library's 1.0 would start
+        # at a loss near 125. Had the setting been off before construction, encoder and decoder would not
+        # share their embedding.
+        self.module.lm_head.weight = torch.nn.Parameter(
+            torch.randn(vocab_size, config.hidden) * config.hidden**-0.5
+        )
+        self.module.config.tie_word_embeddings = False
+
+    def loss(self, batch: Batch) -> tuple[Tensor, int]:
+        """See :class:`training.models.PretrainModel`; the class's own loss times the number of labels."""
+        module = self.module
+        encoded = module.encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+        hidden = module.decoder(
+            input_ids=module.prepare_decoder_input_ids_from_labels(batch["labels"]),
+            encoder_hidden_states=encoded,
+            encoder_attention_mask=batch["attention_mask"],
+            use_cache=False,
+        )[0]
+        logits = module.lm_head(hidden.flatten(0, 1)[batch["positions"]])
+        targets = batch["targets"]
+        return functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
+
+    def save_pretrained(self, directory: str) -> None:
+        """See :class:`training.models.PretrainModel`."""
+        self.module.save_pretrained(directory)

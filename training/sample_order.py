@@ -1,0 +1,108 @@
+"""The order of training rows as a pure function of (seed, epoch, position); nothing is stored but the last
+windows.
+
+Rows are taken in blocks of neighbours (sequential reads), the blocks are permuted over the whole dataset, and
+the rows are permuted again within each window of blocks. A dataset no larger than one window is permuted
+uniformly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill.randomness import keyed_permutation, permute_index, stream_key
+
+#: 256 rows of 512 two-byte tokens are 256 KiB a read; a window of 65,536 rows is 64 MiB of page cache.
+BLOCK_ROWS = 256
+WINDOW_BLOCKS = 256
+
+Rows = NDArray[np.int64]
+
+
+@dataclass
+class SampleOrder:
+    """An endless walk over ``rows`` rows: epoch after epoch, every row once in each."""
+
+    rows: int
+    seed: int
+    shuffle: bool = True
+    block_rows: int = BLOCK_ROWS
+    window_blocks: int = WINDOW_BLOCKS
+    _windows: dict[tuple[int, int], Rows] = field(default_factory=dict, init=False, repr=False)
+    _short_slots: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+
+    def parts(self, start: int, stop: int) -> Iterator[tuple[int, Rows]]:
+        """Global positions [start, stop) as ``(epoch, row numbers)`` in order, cut only at the borders of
+        epochs.
+        """
+        while start < stop:
+            epoch, offset = divmod(start, self.rows)
+            count = min(stop - start, self.rows - offset)
+            yield epoch, self._rows_at(epoch, offset, offset + count)
+            start += count
+
+    def _rows_at(self, epoch: int, start: int, stop: int) -> Rows:
+        if not self.shuffle:
+            return np.arange(start, stop)
+        pieces = []
+        while start < stop:
+            window = start // (self.block_rows * self.window_blocks)
+            if start >= self._window_start(epoch, window + 1):
+                window += 1
+            base = self._window_start(epoch, window)
+            piece = self._window(epoch, window)[start - base : stop - base]
+            pieces.append(piece)
+            start += len(piece)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    @property
+    def _blocks(self) -> int:
+        return -(-self.rows // self.block_rows)
+
+    def _block_key(self, epoch: int) -> int:
+        return stream_key(self.seed, "stream.blocks", epoch)
+
+    def _window_start(self, epoch: int, window: int) -> int:
+        """The epoch's position where a window begins: blocks are alike but for the dataset's last one, which
+        is short.
+        """
+        slot = window * self.window_blocks
+        missing = self._blocks * self.block_rows - self.rows
+        if not missing:
+            return slot * self.block_rows
+        if epoch not in self._short_slots:
+            _keep_last(self._short_slots)
+            last = [self._blocks - 1]
+            self._short_slots[epoch] = int(
+                permute_index(last, self._blocks, self._block_key(epoch), inverse=True)[0]
+            )
+        return slot * self.block_rows - (missing if self._short_slots[epoch] < slot else 0)
+
+    def _window(self, epoch: int, window: int) -> Rows:
+        """The row numbers of one window in their order."""
+        known = self._windows.get((epoch, window))
+        if known is not None:
+            return known
+        _keep_last(self._windows)
+        first = window * self.window_blocks
+        slots = np.arange(first, min(first + self.window_blocks, self._blocks))
+        starts = permute_index(slots, self._blocks, self._block_key(epoch)) * self.block_rows
+        sizes = np.minimum(self.block_rows, self.rows - starts)
+        rows = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+        rows += np.arange(len(rows))
+        rows = rows[keyed_permutation(len(rows), stream_key(self.seed, "stream.window", epoch, window))]
+        self._windows[epoch, window] = rows
+        return rows
+
+
+def _keep_last(cache: dict[Any, Any]) -> None:
+    """Make room for one more entry beside the newest one: a batch rarely spans more than two windows or
+    epochs.
+    """
+    while len(cache) > 1:
+        del cache[next(iter(cache))]
