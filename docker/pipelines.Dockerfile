@@ -1,0 +1,17 @@
+# Worker image of the Beam stages (clean, vocab, build). No torch in it.
+#   docker build -f docker/pipelines.Dockerfile -t gristmill-pipelines .
+# Beam runners start it with --environment_type=DOCKER --environment_config=gristmill-pipelines, or a person with
+#   docker run --rm -v "$PWD:/work" -w /work --entrypoint gristmill gristmill-pipelines clean recipes/demo.toml
+FROM apache/beam_python3.11_sdk:2.77.0
+
+WORKDIR /opt/gristmill
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY gristmill gristmill
+COPY tokenization tokenization
+COPY pipelines pipelines
+COPY training/__init__.py training/__init__.py
+RUN pip install --no-cache-dir --constraint constraints.txt '.[pipelines]'
+
+# Workers are the parallelism: native thread pools stay at one thread.
+ENV RAYON_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1
+# The entry point of the Beam base image starts the SDK worker.
