@@ -116,7 +116,9 @@ def join_world() -> Iterator[World]:
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=size
     )
     try:
-        yield World(rank, size, device)
+        world = World(rank, size, device)
+        world.wait()  # one that fails at once must not be gone before the others have found it
+        yield world
     finally:
         distributed.destroy_process_group()
 
