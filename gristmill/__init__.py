@@ -1,3 +1,3 @@
-"""What every stage shares: recipes, manifests, storage, keyed randomness, shards, objectives, reports, the command line."""
+"""What every stage shares: recipe, manifest, storage, keyed randomness, shards, objectives, report, command line."""
 
 __version__ = "0.1.0"

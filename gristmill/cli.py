@@ -40,11 +40,17 @@ Output = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", "-w", min=1, metavar="N", help="Worker processes of Beam stages. Default: by input size."),
+    typer.Option(
+        "--workers", "-w", min=1, metavar="N", help="Worker processes of Beam stages. Default: by input size."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
-Only = Annotated[str | None, typer.Option("--only", metavar="NAME", help="Just this one of the recipe's, not all.")]
-AnyPath = Annotated[str, typer.Argument(metavar="PATH", help="A run, a stage's directory, or one file of it.")]
+Only = Annotated[
+    str | None, typer.Option("--only", metavar="NAME", help="Just this one of the recipe's, not all.")
+]
+AnyPath = Annotated[
+    str, typer.Argument(metavar="PATH", help="A run, a stage's directory, or one file of it.")
+]
 
 
 def _execution(context: typer.Context, workers: int | None, quiet: bool) -> Any:
@@ -55,7 +61,11 @@ def _execution(context: typer.Context, workers: int | None, quiet: bool) -> Any:
 
 @app.command()
 def run(
-    context: typer.Context, recipe: RecipePath, output: Output = None, workers: Workers = None, quiet: Quiet = False
+    context: typer.Context,
+    recipe: RecipePath,
+    output: Output = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
 ) -> None:
     """Run every stage of a recipe, skipping finished ones, and write RUN/report.html."""
     from gristmill.commands import stages
@@ -65,7 +75,11 @@ def run(
 
 @app.command()
 def clean(
-    context: typer.Context, recipe: RecipePath, output: Output = None, workers: Workers = None, quiet: Quiet = False
+    context: typer.Context,
+    recipe: RecipePath,
+    output: Output = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
 ) -> None:
     """Clean the corpus: repair, score by rules, remove duplicates. Writes RUN/clean."""
     from gristmill.commands import stages
@@ -124,6 +138,18 @@ def plan(recipe: RecipePath, output: Output = None) -> None:
 
 
 @app.command()
+def keys(
+    section: Annotated[
+        str | None, typer.Argument(metavar="[SECTION]", help="Only this part, such as clean.rules.")
+    ] = None,
+) -> None:
+    """Print every key a recipe may have, with its default and meaning."""
+    from gristmill.commands.keys import keys_text
+
+    print(keys_text(section))
+
+
+@app.command()
 def report(run_directory: Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]) -> None:
     """Write RUN/report.html from whatever stages are there."""
     from gristmill.report import write_report
@@ -133,7 +159,8 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN", help="A r
 
 @app.command()
 def inspect(
-    path: AnyPath, rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="How many rows to show.")] = 3
+    path: AnyPath,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="How many rows to show.")] = 3,
 ) -> None:
     """Say what an artefact is, how much is in it, and show a few rows, decoded."""
     from gristmill.commands.inspect import inspect_path
@@ -172,10 +199,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         console.print("stopped; run the same command again to go on from here")
         sys.exit(130)
     except ModuleNotFoundError as error:
-        extra = {"apache_beam": "pipelines", "torch": "training", "transformers": "training"}.get(error.name or "")
+        extra = {"apache_beam": "pipelines", "torch": "training", "transformers": "training"}.get(
+            error.name or ""
+        )
         if extra is None:
             raise
-        console.print(f"[bold red]error:[/bold red] this needs {error.name}: pip install 'gristmill\\[{extra}]'", soft_wrap=True)
+        console.print(
+            f"[bold red]error:[/bold red] this needs {error.name}: pip install 'gristmill\\[{extra}]'",
+            soft_wrap=True,
+        )
         sys.exit(2)
 
 
@@ -184,7 +216,9 @@ def _usage(error: click.exceptions.UsageError, command: Any) -> str:
     if message.startswith("No such command"):
         word = message.split("'")[1]
         return f"no such command {word!r}{suggestion(word, command.commands)}"
-    place = f" (see gristmill {error.ctx.info_name} --help)" if error.ctx and error.ctx.info_name != "gristmill" else ""
+    place = (
+        f" (see gristmill {error.ctx.info_name} --help)"
+        if error.ctx and error.ctx.info_name != "gristmill"
+        else ""
+    )
     return message.rstrip(".") + place
-
-

@@ -70,11 +70,14 @@ def read_manifest(directory: str) -> Manifest:
     """Read a finished directory's manifest. ArtefactError when absent, damaged or of another format version."""
     path = storage.join(directory, MANIFEST_NAME)
     if not storage.exists(path):
-        raise ArtefactError(f"{directory}: no {MANIFEST_NAME}, so it is not a finished output; run its stage first")
+        raise ArtefactError(
+            f"{directory}: no {MANIFEST_NAME}, so it is not a finished output; run its stage first"
+        )
     value = storage.read_json(path)
     if isinstance(value, dict) and value.get("format_version") != FORMAT_VERSION:
         raise ArtefactError(
-            f"{path}: format version {value.get('format_version')!r}, this Gristmill reads {FORMAT_VERSION}; run the stage again"
+            f"{path}: format version {value.get('format_version')!r}, this Gristmill reads {FORMAT_VERSION}; "
+            "run the stage again"
         )
     try:
         return Manifest.model_validate(value)
@@ -87,12 +90,14 @@ def manifest_digest(directory: str) -> str:
     """xxh3-128 of the manifest file itself, which stands for all the directory holds."""
     path = storage.join(directory, MANIFEST_NAME)
     if not storage.exists(path):
-        raise ArtefactError(f"{directory}: no {MANIFEST_NAME}, so it is not a finished output; run its stage first")
+        raise ArtefactError(
+            f"{directory}: no {MANIFEST_NAME}, so it is not a finished output; run its stage first"
+        )
     return storage.checksum(path)
 
 
 def is_finished(directory: str, expected_fingerprint: str) -> bool:
-    """Whether the directory holds a sound-looking manifest made from exactly these inputs, all its files being there."""
+    """Whether the directory holds a manifest made from exactly these inputs, and all its files are there."""
     try:
         manifest = read_manifest(directory)
     except ArtefactError:

@@ -28,6 +28,19 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_none(cls, value: Any) -> Any:
+        """TOML has no null: ``"off"`` stands for it where a key may be without a value."""
+        if not isinstance(value, dict):
+            return value
+        optional = {
+            key
+            for key, field in cls.model_fields.items()
+            if types.NoneType in typing.get_args(field.annotation)
+        }
+        return {key: None if key in optional and given == "off" else given for key, given in value.items()}
+
 
 # -- corpus and clean --------------------------------------------------------------------------------------------------
 
@@ -61,42 +74,50 @@ class CorpusConfig(Section):
     """Where the raw text is and what to do about rows that cannot be read."""
 
     sources: list[Source] = Field(min_length=1)
-    on_error: Literal["reject", "fail"] = Field("reject", description="fail: stop at the first unreadable row.")
-    max_bad_fraction: Fraction = Field(0.01, description="Stop when more than this share of rows is unreadable.")
-    split_bytes: Positive = Field(64_000_000, description="Plain files are cut into pieces of about this size.")
+    on_error: Literal["reject", "fail"] = Field(
+        "reject", description="fail: stop at the first unreadable row."
+    )
+    max_bad_fraction: Fraction = Field(
+        0.01, description="Stop when more than this share of rows is unreadable."
+    )
+    split_bytes: Positive = Field(
+        64_000_000, description="Plain files are cut into pieces of about this size."
+    )
 
 
 class ExactDedupConfig(Section):
     """Documents whose text is equal once case and white space are put aside are kept once."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="Whether to look for them.")
 
 
 class MinHashConfig(Section):
     """Near duplicates by MinHash-LSH; defaults are FineWeb's. Implied threshold (1/bands)^(1/rows)."""
 
-    enabled: bool = True
-    shingle_words: Positive = 5
-    bands: Positive = 14
-    rows: Positive = 8
-    seed: int = 1
+    enabled: bool = Field(True, description="Whether to look for them.")
+    shingle_words: Positive = Field(5, description="Words of a shingle; shorter documents have no signature.")
+    bands: Positive = Field(14, description="More bands find pairs less alike, and cost more.")
+    rows: Positive = Field(8, description="Hashes of a band; more of them ask for pairs more alike.")
+    seed: int = Field(1, description="Of the hash functions.")
 
 
 class CleanConfig(Section):
     """Which rules decide, in which order, and how duplicates are found."""
 
-    words: Literal["unicode", "whitespace"] = Field("unicode", description="How text is cut into words for the rules.")
+    words: Literal["unicode", "whitespace"] = Field(
+        "unicode", description="How text is cut into words for the rules."
+    )
     repair: bool = Field(True, description="ftfy, NFC, control characters, trailing white space.")
     rules: dict[str, dict[str, Any]] = Field(
-        default_factory=lambda: {"language": {}, "gopher_repetition": {}, "gopher_quality": {}},
+        {"language": {}, "gopher_repetition": {}, "gopher_quality": {}},
         description="Rule name to its thresholds, applied and reported in this order.",
     )
     exact_dedup: ExactDedupConfig = ExactDedupConfig()
     minhash: MinHashConfig = MinHashConfig()
     max_characters: Positive = Field(
-        10_000_000, description="Longer documents are rejected unread by the rules, so that memory stays bounded."
+        10_000_000,
+        description="Longer documents are rejected unread by the rules, so that memory stays bounded.",
     )
-    batch_documents: Positive = Field(1024, description="Documents analysed together.")
 
 
 # -- vocab -------------------------------------------------------------------------------------------------------------
@@ -106,12 +127,18 @@ class VocabConfig(Section):
     """One vocabulary, learnt from word counts over all clean documents."""
 
     kind: Literal["wordpiece", "byte_level_bpe", "sentencepiece_unigram", "sentencepiece_bpe"]
-    size: Annotated[int, Field(ge=16, le=1_000_000)] = Field(description="Ids in all, special tokens included.")
+    size: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
+        description="Ids in all, special tokens included."
+    )
     family: Literal["bert", "t5", "gpt"] = Field(description="Which special tokens it has.")
-    lowercase: bool = Field(True, description="wordpiece only: lower case and strip accents, as uncased BERT.")
+    lowercase: bool = Field(
+        True, description="wordpiece only: lower case and strip accents, as uncased BERT."
+    )
     min_count: Positive = Field(1, description="Leave out words seen less often; a cut is reported.")
     sentinels: Annotated[int, Field(ge=0, le=10_000)] = Field(0, description="T5's <extra_id_N>; T5 has 100.")
-    character_coverage: Annotated[float, Field(gt=0.9, le=1)] = Field(0.9995, description="sentencepiece kinds only.")
+    character_coverage: Annotated[float, Field(gt=0.9, le=1)] = Field(
+        0.9995, description="sentencepiece kinds only."
+    )
 
     @model_validator(mode="after")
     def _kinds_fit_families(self) -> VocabConfig:
@@ -120,7 +147,9 @@ class VocabConfig(Section):
             "sentencepiece_unigram": ("t5",), "sentencepiece_bpe": ("t5",),
         }[self.kind]  # fmt: skip
         if self.family not in allowed:
-            raise ValueError(f"a {self.kind} vocabulary is of family {' or '.join(allowed)}, not {self.family}")
+            raise ValueError(
+                f"a {self.kind} vocabulary is of family {' or '.join(allowed)}, not {self.family}"
+            )
         if self.sentinels and self.family != "t5":
             raise ValueError("sentinels belong to family t5")
         return self
@@ -133,10 +162,14 @@ class MaskedLMConfig(Section):
     """BERT's masked language model (Devlin et al. 2019, section 3.1)."""
 
     kind: Literal["masked_lm"]
-    probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    max_predictions: Positive | None = Field(None, description="None: no ceiling beside the probability.")
-    mask_share: Fraction = 0.8
-    random_share: Fraction = 0.1
+    probability: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="Share of a row's tokens to predict."
+    )
+    max_predictions: Positive | None = Field(None, description="A ceiling on their number.")
+    mask_share: Fraction = Field(0.8, description="Of the predicted tokens, those replaced by [MASK].")
+    random_share: Fraction = Field(
+        0.1, description="Those replaced by a random token; the rest stay as they are."
+    )
 
     @model_validator(mode="after")
     def _shares_fit(self) -> MaskedLMConfig:
@@ -149,8 +182,10 @@ class SpanCorruptionConfig(Section):
     """T5's span corruption (Raffel et al. 2020, section 3.3.4)."""
 
     kind: Literal["span_corruption"]
-    density: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    mean_span: Annotated[float, Field(ge=1)] = 3.0
+    density: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="Share of a row's tokens to replace."
+    )
+    mean_span: Annotated[float, Field(ge=1)] = Field(3.0, description="Mean tokens of a replaced span.")
 
 
 ObjectiveConfig = Annotated[MaskedLMConfig | SpanCorruptionConfig, Field(discriminator="kind")]
@@ -159,17 +194,25 @@ ObjectiveConfig = Annotated[MaskedLMConfig | SpanCorruptionConfig, Field(discrim
 class BuildConfig(Section):
     """One dataset of training rows."""
 
-    vocab: Name
-    objective: ObjectiveConfig
+    vocab: Name = Field(description="A [vocab.NAME].")
+    objective: ObjectiveConfig = Field(
+        description="What makes examples of rows; a table with a `kind`, see below."
+    )
     length: Annotated[int, Field(ge=8, le=65_536)] = Field(description="Tokens of a model input.")
-    materialize: bool = Field(True, description="False: store plain sequences; fresh noise every epoch at load.")
-    dupe_factor: Positive = Field(1, description="Copies of every sequence with different noise (materialize only).")
+    materialize: bool = Field(
+        True, description="False: store plain sequences; fresh noise every epoch at load."
+    )
+    dupe_factor: Positive = Field(
+        1, description="Copies of every sequence with different noise (materialize only)."
+    )
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(0.01, description="Share of documents.")
 
     @model_validator(mode="after")
     def _copies_need_materializing(self) -> BuildConfig:
         if self.dupe_factor > 1 and not self.materialize:
-            raise ValueError("dupe_factor needs materialize = true; sequences get fresh noise every epoch anyway")
+            raise ValueError(
+                "dupe_factor needs materialize = true; sequences get fresh noise every epoch anyway"
+            )
         return self
 
 
@@ -180,33 +223,45 @@ class PretrainConfig(Section):
     """One model trained from random weights on one dataset."""
 
     data: Name = Field(description="A [build.NAME].")
-    model: Literal["bert", "t5"]
-    layers: Positive = 4
-    hidden: Positive = 256
-    heads: Positive = 4
-    feed_forward: Positive = 1024
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    steps: Positive
+    model: Literal["bert", "t5"] = Field(description="bert for masked_lm rows, t5 for span_corruption rows.")
+    layers: Positive = Field(4, description="Of t5: encoder layers, and as many decoder layers.")
+    hidden: Positive = Field(256, description="Width of the model; a multiple of heads.")
+    heads: Positive = Field(4, description="Attention heads.")
+    feed_forward: Positive = Field(1024, description="Width of the feed-forward layers.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="0 is best while no row is seen often."
+    )
+    steps: Positive = Field(description="Optimiser steps.")
     global_batch: Positive = Field(64, description="Rows of one optimiser step over all ranks.")
-    micro_batch: Positive | None = Field(None, description="Rows of one forward pass on a rank; None: all at once.")
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    log_every: Positive = 10
-    evaluate_every: Positive = 100
-    evaluate_rows: Positive = 256
-    save_every: Positive = 100
-    keep_checkpoints: Positive = 2
-    threads: Positive | None = Field(None, description="CPU threads of a rank; None: torch's own choice.")
+    micro_batch: Positive | None = Field(
+        None, description="Rows of one forward pass on a rank; left out: all at once."
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = Field(
+        1e-3, description="Its peak, reached after the warm-up."
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(50, description="Steps of a linear rise to the peak.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="How the rate falls after the peak."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's, on matrices only.")
+    clip_norm: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Gradients longer than this are shortened to it."
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; weights stay in fp32.")
+    log_every: Positive = Field(10, description="Steps between lines of metrics.jsonl.")
+    evaluate_every: Positive = Field(100, description="Steps between looks at the validation rows.")
+    evaluate_rows: Positive = Field(256, description="Validation rows looked at, from the first.")
+    save_every: Positive = Field(100, description="Steps between checkpoints.")
+    keep_checkpoints: Positive = Field(2, description="Older checkpoints are removed.")
+    threads: Positive | None = Field(None, description="CPU threads of a rank; left out: torch's own choice.")
 
     @field_validator("precision", mode="before")
     @classmethod
     def _no_half_precision(cls, value: Any) -> Any:
         if value == "fp16":
-            raise ValueError("fp16 is refused: T5's activations overflow in it and training diverges; use bf16 or fp32")
+            raise ValueError(
+                "fp16 is refused: T5's activations overflow in it and training diverges; use bf16 or fp32"
+            )
         return value
 
     @model_validator(mode="after")
@@ -224,35 +279,45 @@ class FinetuneConfig(Section):
     task: Literal["text_classification"] = "text_classification"
     pretrained: Name = Field(description="A [pretrain.NAME].")
     train: str = Field(description='JSONL of {"text": ..., "label": ...}, relative to the recipe.')
-    dev: str
-    test: str
+    dev: str = Field(description="The same, looked at while training.")
+    test: str = Field(description="The same, scored once at the end.")
     labels: list[str] = Field(min_length=2, description="All labels; for two, f1 is of the second.")
-    train_rows: Positive | None = Field(None, description="Label budget: a fixed subset; None: all rows.")
-    epochs: Positive = 3
-    batch_size: Positive = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    warmup_fraction: Fraction = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    max_length: Annotated[int, Field(ge=8)] = 128
-    init: list[Literal["pretrained", "scratch"]] = Field(["pretrained", "scratch"], min_length=1)
-    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field([1], min_length=1)
+    train_rows: Positive | None = Field(None, description="Label budget: a fixed subset; left out: all rows.")
+    epochs: Positive = Field(3, description="Times through the training rows.")
+    batch_size: Positive = Field(32, description="Rows of a step.")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(
+        3e-4, description="Its peak; it falls linearly to zero."
+    )
+    warmup_fraction: Fraction = Field(0.1, description="Share of the steps in which the rate rises.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's, on matrices only.")
+    max_length: Annotated[int, Field(ge=8)] = Field(
+        128, description="Longer texts are cut at the end; in tokens."
+    )
+    init: list[Literal["pretrained", "scratch"]] = Field(
+        ["pretrained", "scratch"], min_length=1, description="Where the weights start from; each is a run."
+    )
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(
+        [1], min_length=1, description="Each is a run; the report gives mean and spread."
+    )
 
 
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
 class Recipe(Section):
-    """The whole file."""
+    """What one run is made of; every other section is a table of its own."""
 
-    name: Name
+    name: Name = Field(description="Of the run, for its report.")
     output: str = Field(min_length=1, description="The run directory.")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    corpus: CorpusConfig
-    clean: CleanConfig = CleanConfig()
-    vocab: dict[Name, VocabConfig] = {}
-    build: dict[Name, BuildConfig] = {}
-    pretrain: dict[Name, PretrainConfig] = {}
-    finetune: dict[Name, FinetuneConfig] = {}
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="All chance follows from it: noise, order, weights."
+    )
+    corpus: CorpusConfig = Field(description="The raw text.")
+    clean: CleanConfig = Field(CleanConfig(), description="Rules and duplicates.")
+    vocab: dict[Name, VocabConfig] = Field({}, description="Vocabularies by name.")
+    build: dict[Name, BuildConfig] = Field({}, description="Datasets by name.")
+    pretrain: dict[Name, PretrainConfig] = Field({}, description="Models by name.")
+    finetune: dict[Name, FinetuneConfig] = Field({}, description="Labelled tasks by name.")
 
     @model_validator(mode="after")
     def _names_refer_to_something(self) -> Recipe:
@@ -308,7 +373,8 @@ def _with_paths(recipe: Recipe, folder: str) -> Recipe:
         return path if storage.is_remote(path) or os.path.isabs(path) else storage.join(folder, path)
 
     sources = [
-        source.model_copy(update={"paths": [resolve(path) for path in source.paths]}) for source in recipe.corpus.sources
+        source.model_copy(update={"paths": [resolve(path) for path in source.paths]})
+        for source in recipe.corpus.sources
     ]
     finetune = {
         name: task.model_copy(update={key: resolve(getattr(task, key)) for key in ("train", "dev", "test")})
@@ -359,7 +425,12 @@ def _keys_at(location: list[str | int]) -> list[str]:
             elif typing.get_origin(model) is list:
                 following += _alternatives(typing.get_args(model)[0])
         models = following
-    return [key for model in models if isinstance(model, type) and issubclass(model, BaseModel) for key in model.model_fields]
+    return [
+        key
+        for model in models
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for key in model.model_fields
+    ]
 
 
 def _alternatives(annotation: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from gristmill.manifest import MANIFEST_NAME, is_finished
 
 #: Durations and memory: the one file of a stage that differs from run to run, and so is in no manifest.
 TIMING_NAME = "timing.json"
-#: Work under way stands in a directory of this prefix and the fingerprint, so that a rerun finds its own and no other's.
+#: Work under way stands in a directory of this prefix and the fingerprint: a rerun finds its own and no other's.
 STAGING_PREFIX = ".staging-"
 
 
@@ -55,11 +55,15 @@ class Stopwatch:
         """Time a ``with`` block that goes through so many bytes and rows."""
         start = time.monotonic()
         yield
-        self.steps.append({"name": name, "seconds": round(time.monotonic() - start, 3), "bytes": size, "rows": rows})
+        self.steps.append(
+            {"name": name, "seconds": round(time.monotonic() - start, 3), "bytes": size, "rows": rows}
+        )
 
     def write(self, directory: str) -> None:
         """Write ``timing.json``: seconds in all and per step, peak resident memory of this process and its children."""
-        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        peak = max(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         seconds = round(time.monotonic() - self._start, 3)
         value = {"seconds": seconds, "steps": self.steps, "peak_rss_mb": round(peak / 1000, 1)}
         storage.write_json(storage.join(directory, TIMING_NAME), value)

@@ -1,4 +1,4 @@
-"""Files by name, local or through fsspec (``s3://``, ``gs://``, ``memory://`` ...), written so that a name never shows half a file.
+"""Files by name, local or through fsspec (``s3://``, ``gs://``, ``memory://``); a name never shows half a file.
 
 Paths are plain strings. A local file is written beside its final name, synced and renamed; an object store shows an
 object only once its upload is closed, so there the final name is written directly and aborted on error.
@@ -81,12 +81,14 @@ def size(path: str) -> int:
 
 
 def list_files(directory: str) -> list[str]:
-    """Sorted names of the plain files directly in a directory, unfinished ones left out; an absent directory has none."""
+    """Sorted names of the plain files directly in a directory, but unfinished ones; an absent directory has none."""
     if is_remote(directory):
         filesystem, inner = _remote(directory)
         if not filesystem.exists(inner):
             return []
-        names = [base_name(entry["name"]) for entry in filesystem.ls(inner, detail=True) if entry["type"] == "file"]
+        names = [
+            base_name(entry["name"]) for entry in filesystem.ls(inner, detail=True) if entry["type"] == "file"
+        ]
     else:
         try:
             with os.scandir(_local(directory)) as entries:
@@ -102,10 +104,16 @@ def list_directories(directory: str) -> list[str]:
         filesystem, inner = _remote(directory)
         if not filesystem.exists(inner):
             return []
-        return sorted(base_name(entry["name"]) for entry in filesystem.ls(inner, detail=True) if entry["type"] == "directory")
+        return sorted(
+            base_name(entry["name"])
+            for entry in filesystem.ls(inner, detail=True)
+            if entry["type"] == "directory"
+        )
     try:
         with os.scandir(_local(directory)) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and PARTIAL_MARK not in entry.name)
+            return sorted(
+                entry.name for entry in entries if entry.is_dir() and PARTIAL_MARK not in entry.name
+            )
     except FileNotFoundError:
         return []
 
@@ -127,7 +135,9 @@ def make_directory(path: str) -> None:
     try:
         os.makedirs(_local(path), exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{path}: a file stands where a directory is needed; move it or choose another --output") from error
+        raise InputError(
+            f"{path}: a file stands where a directory is needed; move it or choose another --output"
+        ) from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to create this directory") from error
 
@@ -226,7 +236,9 @@ def atomic_file(path: str) -> Iterator[BinaryIO]:
             os.unlink(partial)
         if isinstance(error, OSError):
             if error.errno == errno.ENOSPC:
-                raise GristmillError(f"{path}: no space left on device; nothing was left behind, free space and rerun") from error
+                raise GristmillError(
+                    f"{path}: no space left on device; nothing was left behind, free space and rerun"
+                ) from error
             if error.errno == errno.EISDIR:
                 raise InputError(f"{path}: a directory stands where a file is to be written") from error
         raise
@@ -256,7 +268,9 @@ def read_json(path: str) -> Any:
     except InputError as error:
         raise ArtefactError(str(error)) from error
     except ValueError as error:
-        raise ArtefactError(f"{path}: not readable as JSON ({error}); the file is damaged or was edited") from error
+        raise ArtefactError(
+            f"{path}: not readable as JSON ({error}); the file is damaged or was edited"
+        ) from error
 
 
 def checksum(path: str) -> str:

@@ -62,7 +62,9 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
 
     def finished() -> float:
         present = set(storage.list_files(staging))
-        return sum(unit.weight for unit in units if storage.base_name(account_name(staging, unit.number)) in present)
+        return sum(
+            unit.weight for unit in units if storage.base_name(account_name(staging, unit.number)) in present
+        )
 
     with watch.step("encode, pack, write", total):
         run_pipeline(
@@ -70,9 +72,13 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
             input_bytes=total, finished_bytes=finished,
         )  # fmt: skip
     accounts = [storage.read_json(account_name(staging, unit.number)) for unit in units]
-    totals = {split: {key: sum(a[split]["counts"][key] for a in accounts) for key in COUNTED} for split in SPLITS}
+    totals = {
+        split: {key: sum(a[split]["counts"][key] for a in accounts) for key in COUNTED} for split in SPLITS
+    }
     if not totals["train"]["rows"]:
-        raise InputError(f"{layout.clean_dir(recipe.output)}: too little text for one row of {config.length} tokens")
+        raise InputError(
+            f"{layout.clean_dir(recipe.output)}: too little text for one row of {config.length} tokens"
+        )
     report = {
         "stage": "build", "name": name, "objective": config.objective.kind, "length": config.length,
         "kind": "examples" if config.materialize else "sequences", **totals,
@@ -121,7 +127,12 @@ def _begin(directory: str, directories: tuple[str, ...], print_: str) -> str:
 
 def _pipeline(units: list[Unit], context: BuildContext, digest: str) -> Callable[[beam.Pipeline], object]:
     def build(pipeline: beam.Pipeline) -> None:
-        _ = pipeline | "Units" >> beam.Create(units) | "Spread" >> beam.Reshuffle() | "Build" >> beam.Map(_one, context, digest)
+        _ = (
+            pipeline
+            | "Units" >> beam.Create(units)
+            | "Spread" >> beam.Reshuffle()
+            | "Build" >> beam.Map(_one, context, digest)
+        )
 
     return build
 

@@ -116,7 +116,12 @@ def _select(
 
 
 def _write(
-    split: _Split, objective: Objective, directory: str, unit: int, context: BuildContext, vocabulary: Vocabulary
+    split: _Split,
+    objective: Objective,
+    directory: str,
+    unit: int,
+    context: BuildContext,
+    vocabulary: Vocabulary,
 ) -> dict[str, Any]:
     packer = split.packer
     rest = packer.finish()
@@ -135,10 +140,14 @@ def _write(
     }  # fmt: skip
     filled = counts["tokens"] + special + counts["padding_tokens"] - dropped
     if filled != len(length) * packer.length:
-        raise AssertionError(f"unit {unit}: {filled} tokens accounted for, {len(length) * packer.length} written")
+        raise AssertionError(
+            f"unit {unit}: {filled} tokens accounted for, {len(length) * packer.length} written"
+        )
     copies = context.build.dupe_factor if context.build.materialize else 1
     columns = [
-        _columns(tokens, length, sample_id, objective if context.build.materialize else None, context.seed, copy)
+        _columns(
+            tokens, length, sample_id, objective if context.build.materialize else None, context.seed, copy
+        )
         for copy in range(copies)
     ]
     merged = {key: np.concatenate([column[key] for column in columns]) for key in columns[0]}

@@ -44,7 +44,9 @@ def clean_fingerprint(recipe: Recipe) -> tuple[str, dict[str, Any], dict[str, st
     return fingerprint("clean", part, inputs), part, inputs
 
 
-def clean(recipe: Recipe, execution: Execution, *, order: Callable[[list[Split]], list[Split]] = list) -> bool:
+def clean(
+    recipe: Recipe, execution: Execution, *, order: Callable[[list[Split]], list[Split]] = list
+) -> bool:
     """Run the stage unless its output is finished; True when it ran.
 
     ``order`` rearranges the splits before they are handed to Beam: outputs do not depend on it (a test's handle).
@@ -60,7 +62,9 @@ def clean(recipe: Recipe, execution: Execution, *, order: Callable[[list[Split]]
     splits = make_splits(recipe.corpus)
     total = sum(split.weight for split in splits)
     if not total:
-        raise InputError(f"the corpus is empty: {len(splits)} file(s), no bytes; check [[corpus.sources]] paths")
+        raise InputError(
+            f"the corpus is empty: {len(splits)} file(s), no bytes; check [[corpus.sources]] paths"
+        )
     watch = Stopwatch()
     staging = begin(directory, print_)
     if recipe.clean.minhash.enabled:
@@ -88,7 +92,8 @@ def clean(recipe: Recipe, execution: Execution, *, order: Callable[[list[Split]]
     if not report["documents_kept"]:
         worst = max(report["waterfall"], key=lambda step: step["first"])
         raise InputError(
-            f"nothing is left of {report['rows_in']} rows; rule {worst['rule']!r} rejected {worst['first']}: loosen it in [clean.rules]"
+            f"nothing is left of {report['rows_in']} rows; rule {worst['rule']!r} rejected {worst['first']}: "
+            "loosen it in [clean.rules]"
         )
     storage.write_json(storage.join(directory, "report.json"), report)
     watch.write(directory)
@@ -108,7 +113,14 @@ def _finish(
     files = [FileEntry.model_validate(entry) for account in accounts for entry in account["files"]]
     files.sort(key=lambda entry: entry.name)
     files.append(describe_file(directory, "report.json", 1))
-    counted = ("rows_in", "documents_kept", "documents_rejected", "unreadable", "characters_in", "characters_kept")
+    counted = (
+        "rows_in",
+        "documents_kept",
+        "documents_rejected",
+        "unreadable",
+        "characters_in",
+        "characters_kept",
+    )
     write_manifest(
         directory,
         Manifest(
@@ -121,7 +133,9 @@ def _finish(
 # -- the two pipelines -------------------------------------------------------------------------------------------------
 
 
-def _score_pipeline(splits: list[Split], context: ScoreContext, buckets: int) -> Callable[[beam.Pipeline], object]:
+def _score_pipeline(
+    splits: list[Split], context: ScoreContext, buckets: int
+) -> Callable[[beam.Pipeline], object]:
     def build(pipeline: beam.Pipeline) -> None:
         keys = (
             pipeline
@@ -138,7 +152,8 @@ def _score_pipeline(splits: list[Split], context: ScoreContext, buckets: int) ->
         if context.clean.minhash.enabled:
             _ = (
                 keys
-                | "BandKeys" >> beam.FlatMap(_band_rows, context.clean.minhash, buckets).with_output_types(Bucket)
+                | "BandKeys"
+                >> beam.FlatMap(_band_rows, context.clean.minhash, buckets).with_output_types(Bucket)
                 | "BandEdges" >> ResolveBuckets(_EdgeWriter(context.staging, "minhash"))
             )
 
@@ -174,7 +189,9 @@ def _finish_one(split: int, context: FinishContext) -> None:
 
 def _exact_rows(keys: Block, buckets: int) -> Iterator[Bucket]:
     columns = ["exact_0", "exact_1", "rank", "document"]
-    block = pa.RecordBatch.from_arrays([keys.column(name) for name in columns], names=["key_0", "key_1", *columns[2:]])
+    block = pa.RecordBatch.from_arrays(
+        [keys.column(name) for name in columns], names=["key_0", "key_1", *columns[2:]]
+    )
     if block.num_rows:
         yield from partition(block, keys.column("exact_0").to_numpy(), buckets)
 
@@ -185,7 +202,9 @@ def _band_rows(keys: Block, config: MinHashConfig, buckets: int) -> Iterator[Buc
         return
     key = np.concatenate([has.column(f"band_{band}").to_numpy() for band in range(config.bands)])
     rank, document = (np.tile(has.column(name).to_numpy(), config.bands) for name in ("rank", "document"))
-    block = pa.RecordBatch.from_arrays([pa.array(key), pa.array(rank), pa.array(document)], names=["key_0", "rank", "document"])
+    block = pa.RecordBatch.from_arrays(
+        [pa.array(key), pa.array(rank), pa.array(document)], names=["key_0", "rank", "document"]
+    )
     yield from partition(block, key, buckets)
 
 
@@ -209,7 +228,11 @@ def _weigh(splits: list[Split], staging: str, prefix: str) -> Callable[[], float
     """Bytes of input that the files of a prefix stand for."""
 
     def finished() -> float:
-        numbers = {int(name[len(prefix) :].split(".")[0]) for name in storage.list_files(staging) if name.startswith(prefix)}
+        numbers = {
+            int(name[len(prefix) :].split(".")[0])
+            for name in storage.list_files(staging)
+            if name.startswith(prefix)
+        }
         return sum(split.weight for split in splits if split.number in numbers)
 
     return finished
@@ -226,15 +249,20 @@ def _row_bases(splits: list[Split], tallies: list[dict[str, Any]]) -> tuple[int,
     return tuple(bases)
 
 
-def _refuse_bad_corpus(recipe: Recipe, splits: list[Split], tallies: list[dict[str, Any]], staging: str) -> None:
+def _refuse_bad_corpus(
+    recipe: Recipe, splits: list[Split], tallies: list[dict[str, Any]], staging: str
+) -> None:
     """InputError when there is nothing to clean or more is unreadable than the recipe puts up with."""
     documents, bad = sum(tally["documents"] for tally in tallies), sum(tally["bad"] for tally in tallies)
     if not documents + bad:
-        raise InputError(f"the corpus has no documents: {len(splits)} split(s) read, no row found; check [[corpus.sources]]")
+        raise InputError(
+            f"the corpus has no documents: {len(splits)} split(s) read, no row found; check [[corpus.sources]]"
+        )
     if bad > recipe.corpus.max_bad_fraction * (documents + bad):
         number = next(split.number for split, tally in zip(splits, tallies, strict=True) if tally["bad"])
         raise InputError(
-            f"{bad} of {documents + bad} rows are unreadable, more than max_bad_fraction = {recipe.corpus.max_bad_fraction:g};"
+            f"{bad} of {documents + bad} rows are unreadable, more than max_bad_fraction = "
+            f"{recipe.corpus.max_bad_fraction:g};"
             f" the first: {_first_bad(staging, number)}; mend the input, or raise [corpus] max_bad_fraction"
         )
 

@@ -1,4 +1,4 @@
-"""Add up what the splits counted into ``clean/report.json``, and hold it to the books: in = kept + rejected + unreadable."""
+"""Add up what the splits counted into ``clean/report.json``; the books balance: in = kept + rejected + unreadable."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ _UNREADABLE_LISTED = 50
 
 
 def clean_report(
-    tallies: list[dict[str, Any]], accounts: list[dict[str, Any]], duplicates: dict[str, Any], rule_names: list[str]
+    tallies: list[dict[str, Any]],
+    accounts: list[dict[str, Any]],
+    duplicates: dict[str, Any],
+    rule_names: list[str],
 ) -> dict[str, Any]:
     """Merge first-pass tallies and last-pass accounts, in split order.
 
     ArtefactError when the books do not balance: a document that went in and neither came out nor was recorded.
     """
-    total = Counter({key: 0 for key in ("kept", "rejected", "unreadable", "characters_in", "characters_kept")})
+    total = Counter(dict.fromkeys(("kept", "rejected", "unreadable", "characters_in", "characters_kept"), 0))
     alone: Counter[str] = Counter()
     first: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
@@ -45,7 +48,9 @@ def clean_report(
     for rule in order:
         remaining -= first[rule]
         if alone[rule]:
-            waterfall.append({"rule": rule, "alone": alone[rule], "first": first[rule], "remaining": remaining})
+            waterfall.append(
+                {"rule": rule, "alone": alone[rule], "first": first[rule], "remaining": remaining}
+            )
     return {
         "stage": "clean",
         "rows_in": rows_in,
@@ -62,7 +67,9 @@ def clean_report(
         "scores": _histograms(tallies),
         "duplicates": duplicates,
         "samples": {group: _samples(accounts, group) for group in ("kept", "rejected")},
-        "unreadable_rows": [row for account in accounts for row in account["unreadable_rows"]][:_UNREADABLE_LISTED],
+        "unreadable_rows": [row for account in accounts for row in account["unreadable_rows"]][
+            :_UNREADABLE_LISTED
+        ],
     }
 
 
@@ -77,7 +84,10 @@ def _merge(accounts: list[dict[str, Any]], column: str) -> dict[str, dict[str, i
 
 
 def _lengths(accounts: list[dict[str, Any]]) -> dict[str, list[int]]:
-    sums = {key: [sum(column) for column in zip(*(a["lengths"][key] for a in accounts), strict=True)] for key in ("in", "kept")}
+    sums = {
+        key: [sum(column) for column in zip(*(a["lengths"][key] for a in accounts), strict=True)]
+        for key in ("in", "kept")
+    }
     last = max((place for place, count in enumerate(sums["in"]) if count), default=0) + 1
     return {"edges": LENGTH_EDGES[: last + 1], "in": sums["in"][:last], "kept": sums["kept"][:last]}
 
@@ -87,12 +97,16 @@ def _histograms(tallies: list[dict[str, Any]]) -> dict[str, Any]:
     for tally in tallies:
         for name, histogram in tally["histograms"].items():
             if name in merged:
-                merged[name]["counts"] = [a + b for a, b in zip(merged[name]["counts"], histogram["counts"], strict=True)]
+                merged[name]["counts"] = [
+                    a + b for a, b in zip(merged[name]["counts"], histogram["counts"], strict=True)
+                ]
             else:
                 merged[name] = dict(histogram)
     return merged
 
 
 def _samples(accounts: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
-    offered = sorted((sample for a in accounts for sample in a["samples"][group]), key=lambda sample: sample["rank"])
+    offered = sorted(
+        (sample for a in accounts for sample in a["samples"][group]), key=lambda sample: sample["rank"]
+    )
     return [{key: value for key, value in sample.items() if key != "rank"} for sample in offered[:SAMPLES]]

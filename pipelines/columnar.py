@@ -1,4 +1,4 @@
-"""The element of every PCollection is a block of rows, and one primitive regroups rows by key: partition, group, resolve.
+"""Blocks of rows are the elements of every PCollection; one primitive regroups rows by key: partition, group, resolve.
 
 *Partition* cuts a block into P buckets by a hash of a key column, *group* brings a bucket's blocks together (a
 GroupByKey of a few thousand elements, not of millions of rows), *resolve* works on the bucket's concatenated columns.
@@ -8,6 +8,7 @@ Only key columns travel this way, never text. A resolver must not depend on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import apache_beam as beam
 import numpy as np
@@ -41,10 +42,10 @@ class BlockCoder(beam.coders.Coder):
         return pa.RecordBatch  # type: ignore[no-any-return]
 
 
-beam.coders.registry.register_coder(pa.RecordBatch, BlockCoder)
+beam.coders.registry.register_coder(pa.RecordBatch, BlockCoder)  # type: ignore[attr-defined]
 
-Block = pa.RecordBatch
-Bucket = tuple[int, Block]
+Block: TypeAlias = pa.RecordBatch
+Bucket: TypeAlias = tuple[int, Block]
 
 
 def bucket_count(key_bytes: int) -> int:
@@ -65,21 +66,27 @@ def partition(block: Block, key: npt.NDArray[np.uint64], buckets: int) -> Iterat
         start, stop = int(cuts[number]), int(cuts[number + 1])
         if stop > start:
             # A slice would be serialised with its whole parent; taking copies just these rows.
-            yield number, pa.RecordBatch.from_arrays(
-                [pa.concat_arrays([column.slice(start, stop - start)]) for column in rows.columns], schema=rows.schema
+            yield (
+                number,
+                pa.RecordBatch.from_arrays(
+                    [pa.concat_arrays([column.slice(start, stop - start)]) for column in rows.columns],
+                    schema=rows.schema,
+                ),
             )
 
 
-class ResolveBuckets(beam.PTransform):  # type: ignore[misc]
+class ResolveBuckets(beam.PTransform[Any, Any]):
     """``(bucket, block)`` → ``resolve(bucket, table)`` once per bucket, on all its rows together."""
 
     def __init__(self, resolve: Callable[[int, pa.Table], Iterable[object]]) -> None:
         super().__init__()
         self._resolve = resolve
 
-    def expand(self, keyed: beam.PCollection) -> beam.PCollection:
+    def expand(self, keyed: Any) -> Any:
         """Group, concatenate, resolve."""
-        return keyed | "Group" >> beam.GroupByKey() | "Resolve" >> beam.FlatMap(_resolve_bucket, self._resolve)
+        return (
+            keyed | "Group" >> beam.GroupByKey() | "Resolve" >> beam.FlatMap(_resolve_bucket, self._resolve)
+        )
 
 
 def _resolve_bucket(

@@ -37,7 +37,9 @@ class CountContext:
     buckets: int
 
 
-def count_words(vocab: VocabConfig, clean_directory: str, directory: str, staging: str, execution: Execution) -> list[str]:
+def count_words(
+    vocab: VocabConfig, clean_directory: str, directory: str, staging: str, execution: Execution
+) -> list[str]:
     """Write ``counts-*.parquet`` into ``directory``, one a bucket, sorted by word; returns their names."""
     units = make_units(clean_directory)
     total = sum(unit.weight for unit in units)
@@ -86,7 +88,9 @@ def _pipeline(units: list[Unit], context: CountContext) -> Callable[[beam.Pipeli
         )
         # Every bucket gets an empty block, so that every file exists.
         empty = pa.RecordBatch.from_pylist([], schema=COUNT_SCHEMA)
-        every = pipeline | "EveryBucket" >> beam.Create([(b, empty) for b in range(context.buckets)]).with_output_types(Bucket)
+        every = pipeline | "EveryBucket" >> beam.Create(
+            [(b, empty) for b in range(context.buckets)]
+        ).with_output_types(Bucket)
         _ = (counted, every) | beam.Flatten() | "Combine" >> ResolveBuckets(_CountsWriter(context))
 
     return build
@@ -105,7 +109,9 @@ def _count_unit(unit: Unit, context: CountContext) -> Iterator[Bucket]:
     if table.num_rows:
         block = table.to_batches()[0]
         digest = xxhash.xxh3_64_intdigest
-        key = np.fromiter((digest(word.as_py().encode()) for word in block.column("word")), np.uint64, block.num_rows)
+        key = np.fromiter(
+            (digest(word.as_py().encode()) for word in block.column("word")), np.uint64, block.num_rows
+        )
         yield from partition(block, key, context.buckets)
 
 

@@ -1,4 +1,4 @@
-"""Last pass of cleaning, over one split: put the verdicts to the documents, write both Parquet files, count everything."""
+"""Last pass of cleaning, over one split: put the verdicts to the documents, write both files, count everything."""
 
 from __future__ import annotations
 
@@ -87,14 +87,25 @@ class _Verdicts:
         cluster_size: list[int | None] = [None] * batch.num_rows
         reasons = batch.column("reasons")
         if not is_bad_rows(batch):
-            found = [self._by_row.get(row) for row in range(self._documents, self._documents + batch.num_rows)]
+            found = [
+                self._by_row.get(row) for row in range(self._documents, self._documents + batch.num_rows)
+            ]
             self._documents += batch.num_rows
             if any(found):
                 filled = reasons.to_pylist()
                 for place, verdict in enumerate(found):
                     if verdict is not None:
-                        filled[place] = [{"rule": verdict["rule"], "value": float(verdict["cluster_size"]), "threshold": 1.0}]
-                        duplicate_of[place], cluster_size[place] = verdict["duplicate_of"], verdict["cluster_size"]
+                        filled[place] = [
+                            {
+                                "rule": verdict["rule"],
+                                "value": float(verdict["cluster_size"]),
+                                "threshold": 1.0,
+                            }
+                        ]
+                        duplicate_of[place], cluster_size[place] = (
+                            verdict["duplicate_of"],
+                            verdict["cluster_size"],
+                        )
                 reasons = pa.array(filled, type=reasons.type)
         table = pa.Table.from_batches([batch])
         table = table.set_column(table.schema.get_field_index("reasons"), "reasons", reasons)
@@ -110,7 +121,10 @@ class Account:
         self._alone: Counter[str] = Counter()
         self._first: Counter[str] = Counter()
         self._by: dict[str, dict[str, Counter[str]]] = {"source": {}, "language": {}}
-        self._lengths = {"in": np.zeros(len(LENGTH_EDGES) - 1, np.int64), "kept": np.zeros(len(LENGTH_EDGES) - 1, np.int64)}
+        self._lengths = {
+            "in": np.zeros(len(LENGTH_EDGES) - 1, np.int64),
+            "kept": np.zeros(len(LENGTH_EDGES) - 1, np.int64),
+        }
         self._samples: dict[str, list[dict[str, Any]]] = {"kept": [], "rejected": []}
         self._unreadable_rows: list[dict[str, Any]] = []
 

@@ -42,7 +42,9 @@ class Packer:
     ) -> None:  # fmt: skip
         self.length, self.content = length, length - len(prefix) - len(suffix)
         if self.content < 1:
-            raise ValueError(f"rows of {length} tokens leave no room beside {len(prefix) + len(suffix)} special ones")
+            raise ValueError(
+                f"rows of {length} tokens leave no room beside {len(prefix) + len(suffix)} special ones"
+            )
         self._separator, self._pad, self._dtype = separator, pad, np.dtype(dtype)
         self._prefix, self._suffix = prefix, suffix
         self._carry = np.empty(0, self._dtype)
@@ -74,7 +76,9 @@ class Packer:
         sample_id = np.empty(rows + 1, np.uint64)
         sample_id[~inside] = self._carry_id  # only the first row can begin in the carry
         if len(lengths):
-            document = np.minimum(np.searchsorted(starts, position[inside], side="right") - 1, len(lengths) - 1)
+            document = np.minimum(
+                np.searchsorted(starts, position[inside], side="right") - 1, len(lengths) - 1
+            )
             sample_id[inside] = row_id(documents[document], position[inside] - starts[document])
         body = stream[: rows * self.content].reshape(rows, self.content)
         # The row after the last full one is where the carry begins.
@@ -85,10 +89,14 @@ class Packer:
         """The rest as one padded row, or no row when nothing is left."""
         rest = len(self._carry)
         if not rest:
-            return self._frame(np.empty((0, self.content), self._dtype), np.empty(0, np.int32), np.empty(0, np.uint64))
+            return self._frame(
+                np.empty((0, self.content), self._dtype), np.empty(0, np.int32), np.empty(0, np.uint64)
+            )
         body = np.full((1, self.content), self._pad, self._dtype)
         body[0, :rest] = self._carry
-        rows = self._frame(body, np.array([rest + len(self._prefix) + len(self._suffix)], np.int32), self._carry_id)
+        rows = self._frame(
+            body, np.array([rest + len(self._prefix) + len(self._suffix)], np.int32), self._carry_id
+        )
         if self._suffix:  # the suffix stands right after the content, padding follows it
             end = len(self._prefix) + rest
             rows.tokens[0, end:] = self._pad

@@ -49,8 +49,15 @@ class ScoreContext:
 
 def key_schema(bands: int) -> pa.Schema:
     """Document number, rank, the two halves of the exact key, whether there are bands, and the bands."""
-    columns = [("document", pa.int64()), ("rank", pa.uint64()), ("exact_0", pa.uint64()), ("exact_1", pa.uint64())]
-    return pa.schema([*columns, ("has_bands", pa.bool_()), *((f"band_{band}", pa.uint64()) for band in range(bands))])
+    columns = [
+        ("document", pa.int64()),
+        ("rank", pa.uint64()),
+        ("exact_0", pa.uint64()),
+        ("exact_1", pa.uint64()),
+    ]
+    return pa.schema(
+        [*columns, ("has_bands", pa.bool_()), *((f"band_{band}", pa.uint64()) for band in range(bands))]
+    )
 
 
 def score_split(split: Split, context: ScoreContext) -> pa.Table:
@@ -63,7 +70,9 @@ def score_split(split: Split, context: ScoreContext) -> pa.Table:
         storage.atomic_file(names.scored(context.staging, split.number)) as file,
         pa.ipc.new_stream(file, SCORED_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer,
     ):
-        for block in READERS[context.corpus.sources[split.source].kind](split, context.corpus.sources[split.source]):
+        for block in READERS[context.corpus.sources[split.source].kind](
+            split, context.corpus.sources[split.source]
+        ):
             for batch in scorer.score(block):
                 writer.write_batch(batch)
     storage.write_json(names.tally(context.staging, split.number), scorer.tally())
@@ -110,7 +119,7 @@ class _Scorer:
         if self._context.corpus.on_error == "fail":
             first = bad[0]
             raise InputError(
-                f"{self._split.path}: row {first.row}: {first.error}; mend the row, or set [corpus] on_error = \"reject\""
+                f'{self._split.path}: row {first.row}: {first.error}; mend the row, or set [corpus] on_error = "reject"'
             )
         self._bad += len(bad)
         source = self._context.corpus.sources[self._split.source].name
@@ -139,14 +148,18 @@ class _Scorer:
         judged = self._rules.judge(shown)
         reasons = judged.reasons
         for place, length in long.items():
-            reasons[place] = [{"rule": TOO_LONG, "value": float(length), "threshold": float(clean.max_characters)}]
+            reasons[place] = [
+                {"rule": TOO_LONG, "value": float(length), "threshold": float(clean.max_characters)}
+            ]
         self._count(judged.histograms(skip=set(long)))
 
         number = (self._split.number << ROW_BITS) + self._documents + np.arange(len(shown), dtype=np.int64)
         rank = np.fromiter((xxhash.xxh3_64_intdigest(i.encode()) for i in block.ids), np.uint64, len(shown))
         passed = np.flatnonzero([not reason for reason in reasons])
         if len(passed):
-            self._keys.append(self._key_block([shown[place] for place in passed], number[passed], rank[passed]))
+            self._keys.append(
+                self._key_block([shown[place] for place in passed], number[passed], rank[passed])
+            )
         self._documents += len(shown)
         return _batch(
             id=block.ids,
@@ -167,7 +180,9 @@ class _Scorer:
         bands, has = self._hasher.band_keys(texts)
         columns = [number, rank, exact[:, 0], exact[:, 1], has, *bands.T]
         schema = key_schema(self._context.clean.minhash.bands)
-        return pa.RecordBatch.from_arrays([pa.array(np.ascontiguousarray(column)) for column in columns], schema=schema)
+        return pa.RecordBatch.from_arrays(
+            [pa.array(np.ascontiguousarray(column)) for column in columns], schema=schema
+        )
 
     def _count(self, histograms: dict[str, Any]) -> None:
         for name, histogram in histograms.items():

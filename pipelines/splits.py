@@ -22,8 +22,16 @@ def find_files(corpus: CorpusConfig) -> list[tuple[int, str, str]]:
         for pattern in source.paths:
             matches = [path for path in storage.glob(pattern) if not storage.is_directory(path)]
             if not matches:
-                kind = "is a directory; give a file or a pattern such as" if storage.is_directory(pattern) else "no such file;"
-                hint = f" {storage.join(pattern, '*')}" if storage.is_directory(pattern) else " check [[corpus.sources]] paths"
+                kind = (
+                    "is a directory; give a file or a pattern such as"
+                    if storage.is_directory(pattern)
+                    else "no such file;"
+                )
+                hint = (
+                    f" {storage.join(pattern, '*')}"
+                    if storage.is_directory(pattern)
+                    else " check [[corpus.sources]] paths"
+                )
                 raise InputError(f"{pattern}: {kind}{hint} (source {source.name!r})")
             root = _fixed_part(pattern)
             for path in matches:

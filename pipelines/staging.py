@@ -1,4 +1,4 @@
-"""Names of the files a stage keeps while it works. They stand in the output's staging directory and go when it is done."""
+"""Names of the files a stage keeps while it works, in the output's staging directory; they go when it is done."""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ class Unit:
 
 def make_units(clean_directory: str) -> list[Unit]:
     """Units over a finished clean directory, in document order. Depends on the documents alone."""
-    files = [entry.name for entry in read_manifest(clean_directory).files if entry.name.startswith("documents-")]
+    files = [
+        entry.name for entry in read_manifest(clean_directory).files if entry.name.startswith("documents-")
+    ]
     groups: list[tuple[str, int, int]] = []
     for name in files:
         path = storage.join(clean_directory, name)
@@ -44,8 +46,13 @@ def make_units(clean_directory: str) -> list[Unit]:
             try:
                 metadata = pq.ParquetFile(file).metadata
             except pa.ArrowInvalid as error:
-                raise ArtefactError(f"{path}: not a sound Parquet file ({error}); run the clean stage again") from error
-        groups += [(path, group, metadata.row_group(group).total_byte_size) for group in range(metadata.num_row_groups)]
+                raise ArtefactError(
+                    f"{path}: not a sound Parquet file ({error}); run the clean stage again"
+                ) from error
+        groups += [
+            (path, group, metadata.row_group(group).total_byte_size)
+            for group in range(metadata.num_row_groups)
+        ]
     aim = min(max(sum(size for *_, size in groups) // AIM, SMALLEST_BYTES), LARGEST_BYTES)
     units: list[Unit] = []
     parts: list[RowGroups] = []
@@ -73,4 +80,6 @@ def read_unit(unit: Unit, columns: list[str]) -> Iterator[pa.Table]:
                 try:
                     yield reader.read_row_group(group, columns=columns)
                 except (pa.ArrowInvalid, OSError) as error:
-                    raise ArtefactError(f"{part.path}: row group {group} is damaged ({error}); run clean again") from error
+                    raise ArtefactError(
+                        f"{part.path}: row group {group} is damaged ({error}); run clean again"
+                    ) from error

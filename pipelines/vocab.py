@@ -39,11 +39,18 @@ def vocab(recipe: Recipe, name: str, execution: Execution) -> bool:
         count_files = count_words(config, clean_directory, directory, staging, execution)
         counts = read_counts(directory, count_files)
     if not counts.num_rows:
-        raise InputError(f"{clean_directory}: no words in the clean documents, so there is no vocabulary to learn")
+        raise InputError(
+            f"{clean_directory}: no words in the clean documents, so there is no vocabulary to learn"
+        )
     with watch.step("learn"):
         learn(config, counts, directory, reporter)
     with watch.step("judge"):
-        report = {"stage": "vocab", "name": name, "kind": config.kind, **evaluate(Vocabulary.load(directory), counts)}
+        report = {
+            "stage": "vocab",
+            "name": name,
+            "kind": config.kind,
+            **evaluate(Vocabulary.load(directory), counts),
+        }
     storage.write_json(storage.join(directory, "report.json"), report)
     watch.write(directory)
     names = [file for file in storage.list_files(directory) if file != TIMING_NAME]

@@ -57,7 +57,9 @@ def render_spans(vocabulary: Vocabulary, input_ids: Sequence[int], labels: Seque
             current = spans.setdefault(token, [])
         else:
             current.append(token)
-    restored = [token for place in input_ids for token in (spans.get(place, []) if place in sentinels else [place])]
+    restored = [
+        token for place in input_ids for token in (spans.get(place, []) if place in sentinels else [place])
+    ]
     return {
         "original": _plain_text(vocabulary, restored),
         "input": _sentinel_pieces(vocabulary, input_ids),
@@ -67,7 +69,11 @@ def render_spans(vocabulary: Vocabulary, input_ids: Sequence[int], labels: Seque
 
 def render_sequence(vocabulary: Vocabulary, input_ids: Sequence[int]) -> dict[str, Any]:
     """A row that no objective touched yet."""
-    return {"original": _plain_text(vocabulary, input_ids), "input": _sentinel_pieces(vocabulary, input_ids), "target": []}
+    return {
+        "original": _plain_text(vocabulary, input_ids),
+        "input": _sentinel_pieces(vocabulary, input_ids),
+        "target": [],
+    }
 
 
 def _sentinel_pieces(vocabulary: Vocabulary, tokens: Sequence[int]) -> list[Piece]:
@@ -75,7 +81,11 @@ def _sentinel_pieces(vocabulary: Vocabulary, tokens: Sequence[int]) -> list[Piec
     return [
         {
             "text": token_text(vocabulary, token),
-            "kind": "sentinel" if token in sentinels else "special" if token in vocabulary.special_ids else "plain",
+            "kind": "sentinel"
+            if token in sentinels
+            else "special"
+            if token in vocabulary.special_ids
+            else "plain",
         }
         for token in tokens
     ]

@@ -56,7 +56,9 @@ def _totals(manifest: Manifest) -> str:
 def _stage(path: str, manifest: Manifest, rows: int, console: Console) -> None:
     name = f" {manifest.name}" if manifest.name else ""
     console.print(f"[bold]{escape(path)}[/bold]: output of the {manifest.stage} stage{name}")
-    console.print(f"  {len(manifest.files)} files, {human(sum(e.bytes for e in manifest.files), 'B')}; {_totals(manifest)}")
+    console.print(
+        f"  {len(manifest.files)} files, {human(sum(e.bytes for e in manifest.files), 'B')}; {_totals(manifest)}"
+    )
     console.print(f"  fingerprint {manifest.fingerprint}")
     for key, value in manifest.details.items():
         console.print(f"  {key}: {escape(str(value))}")
@@ -73,7 +75,16 @@ def _stage(path: str, manifest: Manifest, rows: int, console: Console) -> None:
 
 def _vocabulary(path: str, console: Console) -> None:
     report = storage.read_json(storage.join(path, "report.json"))
-    for key in ("kind", "size", "distinct_words", "total_words", "bytes_per_token", "fertility", "unk_rate", "never_used"):
+    for key in (
+        "kind",
+        "size",
+        "distinct_words",
+        "total_words",
+        "bytes_per_token",
+        "fertility",
+        "unk_rate",
+        "never_used",
+    ):
         console.print(f"  {key.replace('_', ' ')}: {report.get(key)}")
     for sample in report.get("samples", []):
         console.print("  " + escape(" | ".join(sample["tokens"])))
@@ -96,7 +107,8 @@ def _parquet(path: str, rows: int, console: Console) -> None:
     try:
         with storage.open_input(path) as file:
             reader = pq.ParquetFile(file)
-            console.print(f"[bold]{escape(path)}[/bold]: {reader.metadata.num_rows:,} rows of {', '.join(reader.schema_arrow.names)}")
+            columns = ", ".join(reader.schema_arrow.names)
+            console.print(f"[bold]{escape(path)}[/bold]: {reader.metadata.num_rows:,} rows of {columns}")
             table = next(reader.iter_batches(max(rows, 1)), None)
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtefactError(f"{path}: not a sound Parquet file ({error})") from error
@@ -111,12 +123,18 @@ def _parquet(path: str, rows: int, console: Console) -> None:
 
 def _shard(path: str, rows: int, console: Console) -> None:
     columns = open_shard(path).columns
-    described = ", ".join(f"{name} {values.dtype}{list(values.shape[1:]) or ''}" for name, values in columns.items())
+    described = ", ".join(
+        f"{name} {values.dtype}{list(values.shape[1:]) or ''}" for name, values in columns.items()
+    )
     count = len(next(iter(columns.values())))
     console.print(f"[bold]{escape(path)}[/bold]: {count:,} rows of {described}")
     vocabulary = _vocabulary_of(path)
     for row in range(min(rows, count)):
-        console.print(f"\n  row {row}, sample {columns['sample_id'][row]}" if "sample_id" in columns else f"\n  row {row}")
+        console.print(
+            f"\n  row {row}, sample {columns['sample_id'][row]}"
+            if "sample_id" in columns
+            else f"\n  row {row}"
+        )
         if vocabulary is None:
             for name, values in columns.items():
                 console.print(f"  [cyan]{name}[/cyan] {escape(str(values[row].tolist())[:_EXCERPT])}")

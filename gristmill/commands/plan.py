@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +18,14 @@ from gristmill.recipe import Recipe
 _MARKS = {"finished": "[green]finished[/green]", "to run": "[yellow]to run[/yellow]"}
 
 
+#: A stage's fingerprint, alone or at the head of what it was made from; asked for only when all it needs is there.
+Fingerprint = Callable[[], str] | Callable[[], tuple[str, dict[str, Any], dict[str, str]]]
+
+
+def _digest(found: str | tuple[str, dict[str, Any], dict[str, str]]) -> str:
+    return found if isinstance(found, str) else found[0]
+
+
 def states(recipe: Recipe) -> list[tuple[str, str, str, str]]:
     """``(stage, name, directory, state)`` of every output, in the order a run goes; state is 'finished' or 'to run'."""
     from pipelines.build import build_fingerprint
@@ -27,42 +37,41 @@ def states(recipe: Recipe) -> list[tuple[str, str, str, str]]:
     run = recipe.output
     stale: set[tuple[str, str]] = set()
 
-    def state(stage: str, name: str, directory: str, needs: list[tuple[str, str]], print_: Callable[[], str]) -> tuple[str, str, str, str]:
+    def state(
+        stage: str, name: str, directory: str, needs: list[tuple[str, str]], mark: Fingerprint
+    ) -> tuple[str, str, str, str]:
         try:
-            done = not stale.intersection(needs) and is_finished(directory, print_())
+            done = not stale.intersection(needs) and is_finished(directory, _digest(mark()))
         except ArtefactError:
             done = False
         if not done:
             stale.add((stage, name))
         return stage, name, directory, "finished" if done else "to run"
 
-    found = [state("clean", "", layout.clean_dir(run), [], lambda: clean_fingerprint(recipe)[0])]
+    found = [state("clean", "", layout.clean_dir(run), [], partial(clean_fingerprint, recipe))]
     for name in recipe.vocab:
-        found.append(
-            state("vocab", name, layout.vocab_dir(run, name), [("clean", "")], lambda n=name: vocab_fingerprint(recipe, n)[0])
-        )
+        mark: Fingerprint = partial(vocab_fingerprint, recipe, name)
+        found.append(state("vocab", name, layout.vocab_dir(run, name), [("clean", "")], mark))
     for name, build in recipe.build.items():
-        directory = layout.examples_dir(run, name, "train")
+        mark = partial(build_fingerprint, recipe, name)
         needs = [("clean", ""), ("vocab", build.vocab)]
-        found.append(state("build", name, directory, needs, lambda n=name: build_fingerprint(recipe, n)[0]))
+        found.append(state("build", name, layout.examples_dir(run, name, "train"), needs, mark))
     for name, pretrain in recipe.pretrain.items():
-        found.append(
-            state(
-                "pretrain", name, layout.pretrain_dir(run, name), [("build", pretrain.data)],
-                lambda p=pretrain: pretrain_fingerprint(
-                    p, layout.build_dir(run, p.data), layout.vocab_dir(run, recipe.build[p.data].vocab), recipe.seed
-                ),
-            )
-        )  # fmt: skip
+        data, vocab = (
+            layout.build_dir(run, pretrain.data),
+            layout.vocab_dir(run, recipe.build[pretrain.data].vocab),
+        )
+        mark = partial(pretrain_fingerprint, pretrain, data, vocab, recipe.seed)
+        directory = layout.pretrain_dir(run, name)
+        found.append(state("pretrain", name, directory, [("build", pretrain.data)], mark))
     for name, task in recipe.finetune.items():
-        found.append(
-            state(
-                "finetune", name, layout.finetune_dir(run, name), [("pretrain", task.pretrained)],
-                lambda n=name, t=task: finetune_fingerprint(
-                    t, layout.pretrain_dir(run, t.pretrained), layout.vocab_dir(run, vocab_of(recipe, n)), recipe.seed
-                ),
-            )
-        )  # fmt: skip
+        model, vocab = (
+            layout.pretrain_dir(run, task.pretrained),
+            layout.vocab_dir(run, vocab_of(recipe, name)),
+        )
+        mark = partial(finetune_fingerprint, task, model, vocab, recipe.seed)
+        directory = layout.finetune_dir(run, name)
+        found.append(state("finetune", name, directory, [("pretrain", task.pretrained)], mark))
     return found
 
 
@@ -74,7 +83,8 @@ def print_plan(recipe: Recipe) -> None:
     splits = make_splits(recipe.corpus)
     files = len({split.path for split in splits})
     console.print(
-        f"{recipe.name}: {files} input files, {sum(split.weight for split in splits) / 1e6:.1f} MB, {len(splits)} splits → {recipe.output}",
+        f"{recipe.name}: {files} input files, {sum(split.weight for split in splits) / 1e6:.1f} MB, "
+        f"{len(splits)} splits → {recipe.output}",
         soft_wrap=True,
     )
     table = Table(box=None, padding=(0, 2), pad_edge=False)

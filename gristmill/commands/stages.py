@@ -124,4 +124,6 @@ def _chosen(defined: dict[str, T], only: str | None, section: str) -> dict[str, 
 
 def _need(directory: str, stage: str) -> None:
     if not storage.exists(storage.join(directory, MANIFEST_NAME)):
-        raise InputError(f"{directory}: not there or not finished; run gristmill {stage} (or gristmill run) first")
+        raise InputError(
+            f"{directory}: not there or not finished; run gristmill {stage} (or gristmill run) first"
+        )

@@ -44,4 +44,6 @@ def verify_path(path: str) -> None:
     for problem in problems:
         console.print(f"  {problem}", soft_wrap=True, markup=False)
     if problems:
-        raise ArtefactError(f"{len(problems)} damaged or missing file(s), the first: {problems[0]}; run the stage again")
+        raise ArtefactError(
+            f"{len(problems)} damaged or missing file(s), the first: {problems[0]}; run the stage again"
+        )

@@ -18,7 +18,12 @@ ROW_BITS = 40
 
 #: An edge from a group's first document to another of its documents; ranks travel along so that no text is reread.
 EDGE_SCHEMA = pa.schema(
-    [("head", pa.int64()), ("head_rank", pa.uint64()), ("document", pa.int64()), ("document_rank", pa.uint64())]
+    [
+        ("head", pa.int64()),
+        ("head_rank", pa.uint64()),
+        ("document", pa.int64()),
+        ("document_rank", pa.uint64()),
+    ]
 )
 
 

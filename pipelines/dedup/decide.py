@@ -61,7 +61,9 @@ def write_verdicts(staging: str, splits: int) -> dict[str, object]:
 
 def _edges(staging: str, kind: str) -> pa.Table:
     files = [name for name in storage.list_files(staging) if name.startswith(f"edges-{kind}-")]
-    return pa.concat_tables([EDGE_SCHEMA.empty_table(), *(read_arrow(storage.join(staging, name)) for name in files)])
+    return pa.concat_tables(
+        [EDGE_SCHEMA.empty_table(), *(read_arrow(storage.join(staging, name)) for name in files)]
+    )
 
 
 def _ids(staging: str, documents: np.ndarray) -> dict[int, str]:

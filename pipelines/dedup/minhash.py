@@ -16,7 +16,11 @@ from gristmill.recipe import MinHashConfig
 
 U64 = npt.NDArray[np.uint64]
 _WORD = re.compile(r"\w+")
-_GOLDEN, _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_GOLDEN, _MIX_1, _MIX_2 = (
+    np.uint64(0x9E3779B97F4A7C15),
+    np.uint64(0xBF58476D1CE4E5B9),
+    np.uint64(0x94D049BB133111EB),
+)
 #: Shingles worked on together: the slice and its scratch stay in the second-level cache.
 _SHINGLES_AT_ONCE = 1 << 15
 #: Distinct words remembered before the table is started anew.
@@ -64,7 +68,9 @@ class MinHasher:
         if has.any():
             minima = self._minima(shingles, np.append(bounds[:-1][has], len(shingles)))
             banded = minima.reshape(len(minima), bands, rows).astype(np.uint64)
-            key = np.broadcast_to(_mix((np.arange(bands, dtype=np.uint64) + np.uint64(1)) * _GOLDEN), banded.shape[:2])
+            key = np.broadcast_to(
+                _mix((np.arange(bands, dtype=np.uint64) + np.uint64(1)) * _GOLDEN), banded.shape[:2]
+            )
             for row in range(rows):
                 key = _mix((key ^ banded[:, :, row]) * _GOLDEN)
             keys[has] = key

@@ -33,7 +33,9 @@ def read(split: Split, source: JsonlSource) -> Iterator[RawBlock]:
             try:
                 line = stream.readline(MAX_LINE_BYTES)
             except STREAM_ERRORS as error:
-                block.bad.append(BadRow(row + 1, f"the compressed stream is cut short or damaged here: {error}", ""))
+                block.bad.append(
+                    BadRow(row + 1, f"the compressed stream is cut short or damaged here: {error}", "")
+                )
                 break
             if not line:
                 break
@@ -70,7 +72,9 @@ def _parse(line: bytes, row: int, offset: int, split: Split, source: JsonlSource
     elif source.text_field not in value:
         problem = f"no field {source.text_field!r}; it has {', '.join(sorted(value)[:8]) or 'none'}"
     elif not isinstance(value[source.text_field], str):
-        problem = f"field {source.text_field!r} is {type(value[source.text_field]).__name__}, text was expected"
+        problem = (
+            f"field {source.text_field!r} is {type(value[source.text_field]).__name__}, text was expected"
+        )
     if problem is not None:
         block.bad.append(BadRow(row, problem, _excerpt(line)))
         return

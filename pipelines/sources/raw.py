@@ -1,4 +1,4 @@
-"""What passes between input files and cleaning: splits, and blocks of raw documents with the rows that could not be read."""
+"""What passes between input files and cleaning: splits, and blocks of raw documents and unreadable rows."""
 
 from __future__ import annotations
 

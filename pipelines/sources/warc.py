@@ -34,7 +34,9 @@ def read(split: Split, source: WarcSource) -> Iterator[RawBlock]:
                 row += 1
                 block.last_row = row
                 _take(record, row, source, block)
-            except Exception as error:  # the C++ reader raises OSError, ValueError and others on damaged files
+            except (
+                Exception
+            ) as error:  # the C++ reader raises OSError, ValueError and others on damaged files
                 block.bad.append(BadRow(row + 1, f"not readable as WARC from here on: {error}", ""))
                 break
             if block.full(BLOCK_DOCUMENTS):

@@ -1,0 +1,142 @@
+"""``gristmill keys``: every key a recipe may have, from the models that check it; ``docs/recipe.md`` is its output."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gristmill import recipe
+from gristmill.errors import RecipeError
+from gristmill.recipe import suggestion
+
+_HEAD = """# Every key of a recipe
+
+A recipe is one TOML file. Unknown keys, wrong values and names that refer to nothing are refused in one line before
+anything runs. `gristmill keys` prints this page, `gristmill keys SECTION` one part of it.
+
+Relative input paths are meant from the recipe's folder, `output` from where the command runs; both may be fsspec URLs
+(`s3://`, `gs://`, `memory://`). TOML has no null: `"off"` switches off a key whose default is a value but which can do
+without one, such as a rule's threshold.
+"""
+
+#: Section heading → its model. Rules are added by ``sections``, from the pipelines' registry.
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "top": recipe.Recipe,
+    "corpus": recipe.CorpusConfig,
+    "clean": recipe.CleanConfig,
+    "clean.exact_dedup": recipe.ExactDedupConfig,
+    "clean.minhash": recipe.MinHashConfig,
+    "vocab.NAME": recipe.VocabConfig,
+    "build.NAME": recipe.BuildConfig,
+    "pretrain.NAME": recipe.PretrainConfig,
+    "finetune.NAME": recipe.FinetuneConfig,
+}
+
+
+def sections() -> dict[str, type[BaseModel]]:
+    """Every table of a recipe by the heading it has in the file, in the order of a run."""
+    from pipelines.cleaning.registry import RULES
+
+    found: dict[str, type[BaseModel]] = {}
+    for heading, model in _SECTIONS.items():
+        found[heading] = model
+        if heading == "corpus":
+            found |= {
+                f'corpus.sources, kind = "{kind}"': each for kind, each in _kinds(recipe.Source).items()
+            }
+        elif heading == "clean":
+            found |= {f"clean.rules.{name}": rule.Config for name, rule in RULES.items()}
+        elif heading == "build.NAME":
+            objectives = _kinds(recipe.ObjectiveConfig)
+            found |= {f'build.NAME.objective, kind = "{kind}"': each for kind, each in objectives.items()}
+    return found
+
+
+def _kinds(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The members of a discriminated union by their ``kind``."""
+    models = typing.get_args(typing.get_args(annotation)[0])
+    return {typing.get_args(model.model_fields["kind"].annotation)[0]: model for model in models}
+
+
+def keys_text(section: str | None) -> str:
+    """The page, or the sections whose heading begins with ``section``. RecipeError when there is none."""
+    known = sections()
+    if section is None:
+        return "\n".join([_HEAD, *(_section(heading, model) for heading, model in known.items())])
+    chosen = [_section(heading, model) for heading, model in known.items() if heading.startswith(section)]
+    if not chosen:
+        raise RecipeError(f"there is no section {section!r} in a recipe{suggestion(section, known)}")
+    return "\n".join(chosen)
+
+
+def _section(heading: str, model: type[BaseModel]) -> str:
+    title = "The top of the file" if heading == "top" else f"`[{heading.split(',')[0]}]`{_tag(heading)}"
+    if heading.startswith("corpus.sources"):
+        title = f"`[[corpus.sources]]`{_tag(heading)}"
+    about = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
+    rows = [_row(name, field) for name, field in model.model_fields.items() if name != "kind"]
+    table = ["| key | value | default | meaning |", "|---|---|---|---|", *rows] if rows else []
+    return "\n".join([f"## {title}", "", about, "", *table, ""])
+
+
+def _tag(heading: str) -> str:
+    return f" with `{heading.split(', ')[1]}`" if "," in heading else ""
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    default = "**required**" if field.is_required() else _default(field)
+    limits = ", ".join(_limits(field))
+    value = _type(field.annotation) + (f" ({limits})" if limits else "")
+    cells = [f"`{name}`", value, default, field.description or ""]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None or value is PydanticUndefined:
+        return "none"
+    if isinstance(value, BaseModel):
+        return "see below"
+    if isinstance(value, dict) and all(isinstance(inner, dict) for inner in value.values()):
+        return f"`{', '.join(value)}`" if value else "none"
+    if isinstance(value, dict):
+        return "`{ " + ", ".join(f"{key} = {inner}" for key, inner in value.items()) + " }`"
+    return f"`{json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}`"
+
+
+def _limits(field: FieldInfo) -> Iterator[str]:
+    signs = {"gt": "> ", "ge": "≥ ", "lt": "< ", "le": "≤ ", "min_length": "at least "}
+    for rule in field.metadata:
+        for attribute, sign in signs.items():
+            bound = getattr(rule, attribute, None)
+            if bound is not None:
+                yield f"{sign}{bound:g}"
+
+
+_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any"}
+
+
+def _type(annotation: Any) -> str:
+    """An annotation in the words of a TOML file."""
+    if annotation in _NAMES:
+        return _NAMES[annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _type(arguments[0])
+    if origin is typing.Literal:
+        return " or ".join(f'`"{value}"`' for value in arguments)
+    if origin in (list, tuple, set):
+        return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return "table"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    options = [_type(option) for option in arguments if option is not type(None)]
+    return " or ".join(dict.fromkeys(options)) if options else "any"
