@@ -1,8 +1,9 @@
-"""JSON lines: every row exactly once however the file is cut, bad rows told by number, damaged streams read to the break."""
+"""JSON lines: every row once however the file is cut, bad rows told by number, damaged streams read to the break."""
 
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from gristmill.recipe import CorpusConfig, JsonlSource
 from pipelines.sources import jsonl
-from pipelines.sources.raw import BadRow, RawBlock, Split
+from pipelines.sources.raw import BadRow, RawBlock
 from pipelines.splits import make_splits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +63,14 @@ def test_bad_rows_are_told_by_row_and_reason_and_reading_goes_on(tmp_path: Path)
     assert [row.row for row in bad] == [2, 3, 4, 5, 6, 9]
     for row, part in zip(
         bad,
-        ["not JSON", "invalid UTF-8 at byte 24", "no field 'text'; it has body, id", "is int, text was", "a JSON list", ""],
+        [
+            "not JSON",
+            "invalid UTF-8 at byte 24",
+            "no field 'text'; it has body, id",
+            "is int, text was",
+            "a JSON list",
+            "",
+        ],
         strict=True,
     ):
         assert part in row.error
@@ -140,7 +148,10 @@ def _flat(splits: list[list[RawBlock]]) -> list[tuple[int, str]]:
         found: list[tuple[int, str]] = []
         last = skipped = 0
         for block in blocks:
-            found += [(before + row, f"{name} {text}") for name, text, row in zip(block.ids, block.texts, block.rows, strict=True)]
+            found += [
+                (before + row, f"{name} {text}")
+                for name, text, row in zip(block.ids, block.texts, block.rows, strict=True)
+            ]
             found += [(before + bad.row, f"bad {bad.error} {bad.excerpt}") for bad in block.bad]
             last = max(last, block.last_row)
             skipped += sum(block.skipped.values())
@@ -150,7 +161,7 @@ def _flat(splits: list[list[RawBlock]]) -> list[tuple[int, str]]:
     return sorted(rows)
 
 
-# -- compression -------------------------------------------------------------------------------------------------------
+# -- compression ---------------------------------------------------------------------
 
 
 def _rows(count: int) -> tuple[list[tuple[str, str]], bytes]:
@@ -173,9 +184,16 @@ def test_compression_is_told_by_content_not_by_name(tmp_path: Path, name: str, k
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
 def test_several_members_in_one_file_are_read_as_one(tmp_path: Path, compress: object) -> None:
     documents, data = _rows(200)
-    cuts = [0, 1, 5_000, 5_000, 200_000, len(data)]  # an empty member among them, and members cut inside a row
+    cuts = [
+        0,
+        1,
+        5_000,
+        5_000,
+        200_000,
+        len(data),
+    ]  # an empty member among them, and members cut inside a row
     path = tmp_path / "a"
-    path.write_bytes(b"".join(compress(data[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)))  # type: ignore[operator]
+    path.write_bytes(b"".join(compress(data[a:b]) for a, b in itertools.pairwise(cuts)))  # type: ignore[operator]
     assert read_one(path) == (documents, [], {})
 
 
@@ -200,7 +218,11 @@ def test_a_stream_cut_short_keeps_every_row_that_can_be_read(tmp_path: Path, kin
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_a_damaged_stream_is_one_bad_row(tmp_path: Path, kind: str) -> None:
     documents, data = _rows(300)
-    whole = bytearray(gzip.compress(data) if kind == "gzip" else zstandard.ZstdCompressor(write_checksum=True).compress(data))
+    whole = bytearray(
+        gzip.compress(data)
+        if kind == "gzip"
+        else zstandard.ZstdCompressor(write_checksum=True).compress(data)
+    )
     whole[-6] ^= 0xFF  # the check at the end
     path = tmp_path / "a"
     path.write_bytes(whole)
