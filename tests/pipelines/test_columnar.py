@@ -35,6 +35,7 @@ BLOCKS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(block=BLOCKS, start=st.integers(0, 30))
 def test_the_coder_gives_back_the_block(block: pa.RecordBatch, start: int) -> None:
     coder = BlockCoder()
@@ -51,6 +52,7 @@ def test_beam_uses_the_coder_and_a_slice_does_not_carry_its_parent() -> None:
     assert sum(len(BlockCoder().encode(piece)) for piece in pieces.values()) < 2 * block.nbytes
 
 
+@settings(deadline=None)
 @given(block=BLOCKS, buckets=st.integers(1, 9), seed=st.integers(0, 2**32))
 def test_partition_keeps_every_row_once_in_order(block: pa.RecordBatch, buckets: int, seed: int) -> None:
     key = np.random.default_rng(seed).integers(0, 2**64, block.num_rows, np.uint64)
@@ -83,6 +85,7 @@ def _counts(rows: list[tuple[str, int]]) -> pa.RecordBatch:
     )
 
 
+@settings(deadline=None)
 @given(
     blocks=st.lists(
         st.lists(st.tuples(st.sampled_from("abcdé\U0001f600\uffff"), st.integers(1, 2**40))),

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.packing import Packer, Rows, row_id
@@ -40,6 +40,7 @@ def numbered(documents: list[list[int]]) -> np.ndarray:
     return np.array([(7 + place) * 0x9E3779B9 for place in range(len(documents))], np.uint64)
 
 
+@settings(deadline=None)
 @given(
     DOCUMENTS,
     st.integers(4, 30),
@@ -75,6 +76,7 @@ def test_every_token_lands_once_in_order_and_ids_name_document_and_offset(
     assert rows.tokens.dtype == np.uint16
 
 
+@settings(deadline=None)
 @given(
     DOCUMENTS,
     st.integers(4, 30),

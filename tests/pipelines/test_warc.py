@@ -10,7 +10,7 @@ from pathlib import Path
 import brotli
 import pytest
 from fastwarc import ArchiveIterator, WarcRecordType
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.recipe import CorpusConfig, WarcSource
@@ -209,6 +209,7 @@ def test_a_small_body_cannot_grow_past_the_limit() -> None:
         assert len(decode_body(body, None, name, 1_000)) == 1_000
 
 
+@settings(deadline=None)
 @given(body=st.binary(max_size=300), sizes=st.lists(st.integers(1, 40), max_size=20))
 def test_chunks_join_to_the_body(body: bytes, sizes: list[int]) -> None:
     parts, rest = [], body
@@ -219,6 +220,7 @@ def test_chunks_join_to_the_body(body: bytes, sizes: list[int]) -> None:
     assert decode_body(b"".join(parts) + b"0\r\n\r\n", "chunked", None, LIMIT) == body
 
 
+@settings(deadline=None)
 @given(
     body=st.binary(max_size=200),
     transfer=st.sampled_from([None, "chunked"]),
