@@ -15,15 +15,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests_pipelines import ROOT, Ground, one_process, other_files, output_bytes
 
 from gristmill import storage
-from gristmill.progress import Reporter
 from pipelines import units
 from pipelines.build import build
 from pipelines.clean import clean
-from pipelines.runners import Execution
 from pipelines.vocab import vocab
-from tests_pipelines import ROOT, Ground, one_process, other_files, output_bytes
 
 #: ``python -m gristmill`` with units as small as the corpus, which the driver alone cuts.
 LAUNCH = "from pipelines import units; units.SMALLEST_BYTES = {}; from gristmill.cli import main; main()"
@@ -85,7 +83,6 @@ def test_killed_in_each_stage_and_run_again(
     output = tmp_path / "run"
     recipe = ground.recipe(output)
     expected = output_bytes(undisturbed)
-    again = one_process() if workers == 1 else Execution(workers, reporter=Reporter(quiet=True))
 
     # The first pass of cleaning: killed when two splits are finished, so there is some work to take up.
     directory = output / "clean"
@@ -105,7 +102,7 @@ def test_killed_in_each_stage_and_run_again(
         path: path.stat().st_mtime_ns for name in finished for path in directory.glob(f"*-{name[8:13]}-of-*")
     }
     assert len(documents) == 2 * len(finished)
-    clean(recipe, again)
+    clean(recipe, one_process())
     assert {path: path.stat().st_mtime_ns for path in documents} == documents
 
     directory = output / "vocab" / "bert"
@@ -118,7 +115,7 @@ def test_killed_in_each_stage_and_run_again(
     with pytest.MonkeyPatch.context() as patch:
         # What is counted goes when the stage is done: look at what stands there just before.
         patch.setattr(storage, "remove_tree", lambda path: written.append(path))
-        vocab(recipe, "bert", again)
+        vocab(recipe, "bert", one_process())
     now = staged(directory, "counted-")
     assert {name: now[name] for name in finished} == finished
     for path in written:

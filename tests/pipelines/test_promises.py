@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.pipeline import PipelineVisitor
+from tests_pipelines import BUILDS, VOCABS, Ground, one_process, other_files, output_bytes, run_stages
 
 from gristmill import layout
 from gristmill.manifest import read_manifest, verify
@@ -22,7 +23,6 @@ from pipelines.clean import clean
 from pipelines.columnar import BlockCoder
 from pipelines.runners import Execution
 from pipelines.vocab import vocab
-from tests_pipelines import BUILDS, VOCABS, Ground, one_process, other_files, output_bytes, run_stages
 
 # -- promise 1: same recipe, same corpus, same bytes ---------------------------------------------------
 

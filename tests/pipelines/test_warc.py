@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zlib
 from collections import Counter
@@ -227,10 +228,8 @@ def test_chunks_join_to_the_body(body: bytes, sizes: list[int]) -> None:
     content=st.sampled_from(["gzip", "deflate", "br", "x"]),
 )
 def test_no_bytes_do_harm(body: bytes, transfer: str | None, content: str) -> None:
-    try:
-        decode_body(body, transfer, content, LIMIT)
-    except ValueError as error:
-        assert str(error).startswith(("its ", "the chunks"))
+    with contextlib.suppress(ValueError):
+        assert len(decode_body(body, transfer, content, 100)) <= 100
 
 
 def test_files_that_are_no_warc(tmp_path: Path) -> None:
