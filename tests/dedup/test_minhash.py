@@ -1,4 +1,4 @@
-"""MinHash: found as often as the theory of bands says, the same in any batch; and keys of exact duplicates."""
+"""MinHash: found as often as the theory of bands says, alike in any batch; and keys of exact duplicates."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def noisy_pairs(noise: float, count: int, seed: int, length: int = 200) -> list[
 @pytest.mark.parametrize("config", [CONFIG, MinHashConfig(shingle_words=3, bands=20, rows=5)])
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.02, 0.04, 0.08])
 def test_recall_at_planted_noise_follows_the_curve_of_the_bands(noise: float, config: MinHashConfig) -> None:
-    """A pair of Jaccard similarity s is found with chance ``1 - (1 - s^r)^b``, so among many pairs the number found is
-    a sum of independent draws whose mean and variance are known from each pair's own s. FineWeb's parameters give
+    """A pair of Jaccard similarity s is found with chance ``1 - (1 - s^r)^b``, so among many pairs the number
+    found is a sum of independent draws, its mean and variance known from each pair's s. FineWeb's give
     1, .989, .922, .545 and .094 (datatrove: 1, .99, .905, .555, .105) at these noises.
     """
     pairs = noisy_pairs(noise, 300, seed=int(noise * 1000))

@@ -1,4 +1,4 @@
-"""A small real corpus, cut from the demo's with its mess kept, and one undisturbed run over it that others are held to."""
+"""A small real corpus, cut from the demo's with its mess, and an undisturbed run to hold others to."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _members(data: bytes) -> list[bytes]:
 
 
 def _write_corpus(folder: Path) -> None:
-    """Plain, gzip and zstd JSON lines with a broken row, a blank one, and duplicates of each kind; a WARC cut short."""
+    """JSON lines of three kinds, with a broken row, a blank one and duplicates; and a WARC file cut short."""
     folder.mkdir()
     zst = (
         zstandard.ZstdDecompressor()
@@ -144,7 +144,7 @@ def run_stages(recipe: Recipe, execution: Execution) -> None:
 
 
 def output_bytes(folder: Path) -> dict[str, bytes]:
-    """Every file a stage's manifest speaks of and the manifests themselves, by their place under ``folder``."""
+    """All manifests and every file one speaks of, by their place under ``folder``."""
     found: dict[str, bytes] = {}
     for manifest in sorted(folder.rglob("manifest.json")):
         names = [entry["name"] for entry in json.loads(manifest.read_bytes())["files"]]

@@ -1,4 +1,4 @@
-"""Blocks, their coder, and the one shuffle: every row once, in order, and resolved alike in whatever order blocks come."""
+"""Blocks, their coder, and the one shuffle: every row once, resolved alike in whatever order blocks come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that fills up in each Beam stage: one line that names the file, nothing half done, and a rerun once there is room."""
+"""A disk that fills up in each Beam stage: one line names the file, nothing is half done, a rerun is good."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def test_each_stage_tells_of_a_full_disk_and_goes_on_when_there_is_room(
 def test_the_command_line_says_it_in_one_line(ground: Ground, disk: Path) -> None:
     leave(disk, 65_536)
     done = subprocess.run(
-        [sys.executable, "-m", "gristmill", "clean", str(ground.recipe_file), "--output", str(disk / "run"), "--quiet"],
+        [sys.executable, "-m", "gristmill", "clean", "--quiet", "--output", str(disk / "run"),
+         str(ground.recipe_file)],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""JSON lines: every row once however the file is cut, bad rows told by number, damaged streams read to the break."""
+"""JSON lines: every row once however the file is cut, bad rows told, damaged streams read to the break."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""kill -9 in every Beam stage, with one process and with two workers: nothing half done under a final name, and a
-rerun that takes up the finished splits and ends with the bytes of an undisturbed run."""
+"""kill -9 in every Beam stage, with one process and with two workers: nothing half done under a final name,
+and a rerun that takes up the finished splits and ends with the bytes of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def staged(directory: Path, prefix: str) -> dict[str, int]:
 
 
 def assert_nothing_half_done(directory: Path, expected: dict[str, bytes], output: Path) -> None:
-    """No manifest, and every file under a final name is whole: byte for byte where it is one of the outputs."""
+    """No manifest, and every file under a final name is whole: an output to the byte."""
     assert not list(directory.rglob("manifest.json"))
     for path in directory.rglob("*"):
         if path.is_file() and storage.PARTIAL_MARK not in path.name:

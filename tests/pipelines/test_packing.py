@@ -1,4 +1,4 @@
-"""Packing: every token lands once and in order, the books add up, and a row's id is its document's and its offset's alone."""
+"""Packing: every token once and in order, and a row's id is its document's and offset's alone."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def numbered(documents: list[list[int]]) -> np.ndarray:
     st.lists(st.integers(0, 12), max_size=4),
 )
 def test_every_token_lands_once_in_order_and_ids_name_document_and_offset(
-    documents: list[list[int]], length: int, separator: int | None, frame: tuple[tuple[int, ...], tuple[int, ...]],
-    cuts: list[int],
+    documents: list[list[int]], length: int, separator: int | None,
+    frame: tuple[tuple[int, ...], tuple[int, ...]], cuts: list[int],
 ) -> None:  # fmt: skip
     prefix, suffix = frame
     rows = pack(make(length, separator, frame), documents, numbered(documents), cuts)

@@ -102,7 +102,7 @@ class _Grouped(PipelineVisitor):
 
 @pytest.fixture(scope="module")
 def grouped(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """What went into each GroupByKey of a whole run, by stage and transform; each one built is also one recorded."""
+    """What went into each GroupByKey of a whole run, by stage and transform; all built are in it."""
     folder = tmp_path_factory.mktemp("grouped")
     built: list[str] = []
     stage = ""
@@ -155,8 +155,8 @@ def test_only_columns_of_keys_reach_a_group_by_key(grouped: dict[str, list[dict[
     }
     # The rest hands work out: splits and units by name and place.
     assert {label.split("/")[0] for label in grouped} - set(blocks) == {
-        "clean: Splits", "clean: Spread", "vocab: Units", "vocab: Spread", "vocab: EveryBucket", "build: Units",
-        "build: Spread",
+        "clean: Splits", "clean: Spread", "vocab: Units", "vocab: Spread", "vocab: EveryBucket",
+        "build: Units", "build: Spread",
     }  # fmt: skip
     assert all(notes for notes in grouped.values())
 
@@ -223,7 +223,7 @@ def test_the_books_of_cleaning_add_up_from_the_files(ground: Ground, undisturbed
 
 
 def test_every_input_row_is_found_again(ground: Ground, undisturbed: Path) -> None:
-    """The plain file, read anew line by line: each line is a document kept or rejected, a bad row, or blank."""
+    """Each line of the plain file is a document kept or rejected, a bad row, or blank."""
     lines = (ground.folder / "corpus" / "docs-a.jsonl").read_bytes().splitlines()
     directory = undisturbed / "clean"
     rejected = [row for row in rows_of(directory, "rejected") if row["file"] == "docs/docs-a.jsonl"]

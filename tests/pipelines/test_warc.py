@@ -1,4 +1,4 @@
-"""WARC files: real records, what is skipped and why, cut and broken ones, and bodies whose headers do not tell the truth."""
+"""WARC files: real records, what is skipped, cut and broken ones, and bodies whose headers are not true."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_file_that_stops_being_warc_keeps_what_came_before() -> None:
 
 
 def test_the_reader_of_another_library_decodes_the_same_bodies() -> None:
-    """Where headers tell the truth, as in the demo's archives (gzip and chunked among them), FastWARC is the oracle."""
+    """Where headers tell the truth, as in the demo's archives, FastWARC is the oracle."""
     checked: Counter[str] = Counter()
     for path in sorted(DEMO.glob("pages-0[12].warc.gz")):
         with path.open("rb") as raw, path.open("rb") as decoded:
