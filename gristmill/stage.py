@@ -26,18 +26,24 @@ def already_done(directory: str, fingerprint: str) -> bool:
 def begin(directory: str, fingerprint: str) -> str:
     """Make the directory ready for a fresh output and return its staging directory.
 
-    The old manifest goes first, so that from here on the directory counts as unfinished. Files of an output with other
-    inputs are removed, staged work of a killed run with the same fingerprint is kept.
+    The old manifest goes first, so that from here on the directory counts as unfinished. What a killed run with the
+    same fingerprint left is kept, staged work and output files alike: the one says that the other is done. All else
+    is removed.
     """
     storage.make_directory(directory)
-    storage.remove_file(storage.join(directory, MANIFEST_NAME))
-    storage.remove_partials(directory)
+    manifest = storage.join(directory, MANIFEST_NAME)
     staging = storage.join(directory, STAGING_PREFIX + fingerprint[:16])
+    # Work staged beside a manifest was done with; if the output is made again, then since files of it are missing.
+    if storage.exists(manifest):
+        storage.remove_tree(staging)
+    storage.remove_file(manifest)
+    storage.remove_partials(directory)
     for name in storage.list_directories(directory):
         if name.startswith(STAGING_PREFIX) and storage.join(directory, name) != staging:
             storage.remove_tree(storage.join(directory, name))
-    for name in storage.list_files(directory):
-        storage.remove_file(storage.join(directory, name))
+    if not storage.exists(staging):
+        for name in storage.list_files(directory):
+            storage.remove_file(storage.join(directory, name))
     storage.make_directory(staging)
     storage.remove_partials(staging)
     return staging

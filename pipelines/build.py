@@ -13,7 +13,14 @@ import pyarrow as pa
 
 from gristmill import layout, storage
 from gristmill.errors import GristmillError, InputError
-from gristmill.manifest import FileEntry, Manifest, fingerprint, manifest_digest, write_manifest
+from gristmill.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    fingerprint,
+    manifest_digest,
+    write_manifest,
+)
 from gristmill.recipe import Recipe
 from gristmill.shards import open_shard, write_dataset_files
 from gristmill.stage import STAGING_PREFIX, Stopwatch, already_done, begin
@@ -114,13 +121,16 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
 
 def _begin(directory: str, directories: tuple[str, ...], print_: str) -> str:
     """A staging directory; shards of a killed run with the same inputs stay, others go."""
-    resumed = storage.exists(storage.join(directory, STAGING_PREFIX + print_[:16]))
+    staged = storage.join(directory, STAGING_PREFIX + print_[:16])
+    if storage.exists(storage.join(directories[0], MANIFEST_NAME)):  # written last: work staged beside it was done with
+        storage.remove_tree(staged)
+    resumed = storage.exists(staged)
     staging = begin(directory, print_)
     for each in directories:
         if not resumed:
             storage.remove_tree(each)
         storage.make_directory(each)
-        storage.remove_file(storage.join(each, "manifest.json"))
+        storage.remove_file(storage.join(each, MANIFEST_NAME))
         storage.remove_partials(each)
     return staging
 

@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gristmill.errors import GristmillError
+from pipelines.runners import worker_error
+
 #: How many bytes of key columns a bucket should hold at most, so that it fits a worker.
 BUCKET_BYTES = 64_000_000
 
@@ -93,4 +96,7 @@ def _resolve_bucket(
     grouped: tuple[int, Iterable[Block]], resolve: Callable[[int, pa.Table], Iterable[object]]
 ) -> Iterable[object]:
     number, blocks = grouped
-    return resolve(number, pa.Table.from_batches(list(blocks)).combine_chunks())
+    try:
+        return resolve(number, pa.Table.from_batches(list(blocks)).combine_chunks())
+    except GristmillError as error:
+        raise worker_error(error) from error

@@ -98,14 +98,14 @@ def _pipeline(units: list[Unit], context: CountContext) -> Callable[[beam.Pipeli
 
 def _count_unit(unit: Unit, context: CountContext) -> Iterator[Bucket]:
     path = storage.join(context.staging, f"counted-{unit.number:05d}.arrow")
-    if storage.exists(path):
-        table = read_arrow(path)
-    else:
-        try:
+    try:
+        if storage.exists(path):
+            table = read_arrow(path)
+        else:
             table = _count(unit, context.vocab)
-        except GristmillError as error:
-            raise worker_error(error) from error
-        write_arrow(path, table)
+            write_arrow(path, table)
+    except GristmillError as error:
+        raise worker_error(error) from error
     if table.num_rows:
         block = table.to_batches()[0]
         digest = xxhash.xxh3_64_intdigest

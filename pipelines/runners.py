@@ -45,6 +45,8 @@ class Execution:
                 workers = len(os.sched_getaffinity(0)) if input_bytes >= MULTI_PROCESS_BYTES else 1
             if workers > 1:
                 arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
+                if not any(argument.startswith("--default_sdk_harness_log_level") for argument in arguments):
+                    arguments.append("--default_sdk_harness_log_level=CRITICAL")
         return PipelineOptions(arguments)
 
 
@@ -108,5 +110,6 @@ def _single_threaded() -> Iterator[None]:
 
 
 def _quiet_libraries() -> None:
-    for name in ("apache_beam", "root"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """Beam logs each failed bundle with its traceback; all of that is in the exception it raises as well."""
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger("root").setLevel(logging.ERROR)

@@ -28,7 +28,7 @@ def read(split: Split, source: JsonlSource) -> Iterator[RawBlock]:
         if split.start:
             # The line that straddles the cut belongs to the split before; look one byte back to see a line's start.
             stream.seek(split.start - 1)
-            offset += len(stream.readline(MAX_LINE_BYTES)) - 1
+            offset += _skip_line(stream) - 1
         while split.stop is None or offset < split.stop:
             try:
                 line = stream.readline(MAX_LINE_BYTES)
@@ -96,6 +96,7 @@ def _excerpt(line: bytes) -> str:
 
 
 def _skip_line(stream: object) -> int:
+    """Go behind the next line feed, however far it is; returns the bytes passed."""
     skipped = 0
     while part := stream.readline(1 << 20):  # type: ignore[attr-defined]
         skipped += len(part)

@@ -9,6 +9,7 @@ from fastwarc import ArchiveIterator, WarcRecordType
 from gristmill import storage
 from gristmill.recipe import WarcSource
 from pipelines.cleaning.extraction import extract_html
+from pipelines.sources.http_body import decode_body
 from pipelines.sources.raw import BLOCK_DOCUMENTS, BadRow, RawBlock, Split
 
 #: Payload bytes read of one page; what browsers call a page is far smaller, and it bounds memory.
@@ -20,12 +21,13 @@ def read(split: Split, source: WarcSource) -> Iterator[RawBlock]:
     """Blocks of the pages of one file; rows are record numbers, from 1.
 
     Requests, other media types and answers other than 200 are no documents and are counted as skipped. A record cut
-    short, or a place where the file stops being WARC, is recorded as a bad row.
+    short or a page that cannot be decoded is recorded as a bad row, and so is the place where the file
+    stops being WARC, which alone ends the reading.
     """
     block = RawBlock()
     row = 0
     with storage.open_input(split.path) as file:
-        records = iter(ArchiveIterator(file, record_types=WarcRecordType.any_type, auto_decode="all"))
+        records = iter(ArchiveIterator(file, record_types=WarcRecordType.any_type, auto_decode="none"))
         while True:
             try:
                 record = next(records, None)
@@ -64,11 +66,15 @@ def _take(record: object, row: int, source: WarcSource, block: RawBlock) -> None
         block.skip(f"media type {media_type or 'unknown'}")
         return
     url = (record.headers.get("WARC-Target-URI") or "").strip("<>") or None  # type: ignore[attr-defined]
-    encoded = any(http.get(name) for name in ("Content-Encoding", "Transfer-Encoding"))
     expected: int = record.content_length  # type: ignore[attr-defined]
-    payload: bytes = record.reader.read(MAX_PAGE_BYTES)  # type: ignore[attr-defined]
-    if not encoded and len(payload) < min(expected, MAX_PAGE_BYTES):
-        block.bad.append(BadRow(row, f"record cut short: {len(payload)} of {expected} bytes of {url}", ""))
+    body: bytes = record.reader.read(MAX_PAGE_BYTES)  # type: ignore[attr-defined]
+    if len(body) < min(expected, MAX_PAGE_BYTES):
+        block.bad.append(BadRow(row, f"record cut short: {len(body)} of {expected} bytes of {url}", ""))
+        return
+    try:
+        payload = decode_body(body, http.get("Transfer-Encoding"), http.get("Content-Encoding"), MAX_PAGE_BYTES)
+    except ValueError as error:
+        block.bad.append(BadRow(row, f"page not readable: {error}: {url}", ""))
         return
     page = extract_html(payload, record.http_charset, main_content=source.extract == "main_content")  # type: ignore[attr-defined]
     identifier = (record.record_id or "").strip("<>").removeprefix("urn:uuid:")  # type: ignore[attr-defined]

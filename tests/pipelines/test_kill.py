@@ -1,0 +1,146 @@
+"""kill -9 in every Beam stage, with one process and with two workers: nothing half done under a final name,
+and a rerun that takes up the finished splits and ends with the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests_pipelines import ROOT, Ground, one_process, other_files, output_bytes
+
+from gristmill import storage
+from pipelines import units
+from pipelines.build import build
+from pipelines.clean import clean
+from pipelines.vocab import vocab
+
+#: ``python -m gristmill`` with units as small as the corpus, which the driver alone cuts.
+LAUNCH = "from pipelines import units; units.SMALLEST_BYTES = {}; from gristmill.cli import main; main()"
+
+
+def killed(stage: list[str], ground: Ground, output: Path, workers: int, when: Callable[[], bool]) -> None:
+    """Run a stage's command and kill its whole process group as soon as ``when`` says so."""
+    command = [sys.executable, "-c", LAUNCH.format(units.SMALLEST_BYTES), *stage, str(ground.recipe_file)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (output.parent / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--output", str(output), "--workers", str(workers), "--quiet"],
+            stdout=log, stderr=log, start_new_session=True, env=environment,
+            preexec_fn=lambda: os.nice(10),  # so that the one who looks is woken before the ones who work
+        )  # fmt: skip
+        try:
+            while not when():
+                assert process.poll() is None, (
+                    f"ended before the moment came:\n{(output.parent / 'log').read_text()}"
+                )
+                time.sleep(0.001)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def staged(directory: Path, prefix: str) -> dict[str, int]:
+    """Finished staged files of a prefix and when they were written, in ns."""
+    return {
+        path.name: path.stat().st_mtime_ns
+        for path in directory.glob(f".staging-*/{prefix}*")
+        if storage.PARTIAL_MARK not in path.name
+    }
+
+
+def assert_nothing_half_done(directory: Path, expected: dict[str, bytes], output: Path) -> None:
+    """No manifest, and every file under a final name is whole: an output to the byte."""
+    assert not list(directory.rglob("manifest.json"))
+    for path in directory.rglob("*"):
+        if path.is_file() and storage.PARTIAL_MARK not in path.name:
+            place = str(path.relative_to(output))
+            if place in expected:
+                assert path.read_bytes() == expected[place]
+            elif path.suffix == ".arrow":
+                pa.ipc.open_stream(path.read_bytes()).read_all()
+                assert path.read_bytes().endswith(
+                    b"\xff\xff\xff\xff\0\0\0\0"
+                )  # the mark at the end of a stream
+            elif path.suffix == ".parquet":
+                pq.read_table(path)
+            elif path.suffix == ".json":
+                storage.read_json(str(path))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_in_each_stage_and_run_again(
+    ground: Ground, undisturbed: Path, tmp_path: Path, workers: int
+) -> None:
+    output = tmp_path / "run"
+    recipe = ground.recipe(output)
+    expected = output_bytes(undisturbed)
+
+    # The first pass of cleaning: killed when two splits are finished, so there is some work to take up.
+    directory = output / "clean"
+    killed(["clean"], ground, output, workers, lambda: len(staged(directory, "keys-")) >= 2)
+    first = staged(directory, "keys-") | staged(directory, "scored-")
+    assert_nothing_half_done(directory, expected, output)
+
+    # The second pass, in the rerun.
+    killed(["clean"], ground, output, workers, lambda: len(staged(directory, "account-")) >= 2)
+    assert_nothing_half_done(directory, expected, output)
+    now = staged(directory, "keys-") | staged(directory, "scored-")
+    assert {name: now[name] for name in first if name.replace("scored", "keys") in first} == {
+        name: when for name, when in first.items() if name.replace("scored", "keys") in first
+    }
+    finished = staged(directory, "account-")
+    documents = {
+        path: path.stat().st_mtime_ns for name in finished for path in directory.glob(f"*-{name[8:13]}-of-*")
+    }
+    assert len(documents) == 2 * len(finished)
+    clean(recipe, one_process())
+    assert {path: path.stat().st_mtime_ns for path in documents} == documents
+
+    directory = output / "vocab" / "bert"
+    killed(
+        ["vocab", "--only", "bert"], ground, output, workers, lambda: len(staged(directory, "counted-")) >= 1
+    )
+    assert_nothing_half_done(directory, expected, output)
+    finished = staged(directory, "counted-")
+    written: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        # What is counted goes when the stage is done: look at what stands there just before.
+        patch.setattr(storage, "remove_tree", lambda path: written.append(path))
+        vocab(recipe, "bert", one_process())
+    now = staged(directory, "counted-")
+    assert {name: now[name] for name in finished} == finished
+    for path in written:
+        shutil.rmtree(path)
+
+    directory = output / "examples" / "masked"
+    killed(
+        ["build", "--only", "masked"],
+        ground,
+        output,
+        workers,
+        lambda: len(staged(directory, "account-")) >= 1,
+    )
+    assert_nothing_half_done(directory, expected, output)
+    finished = staged(directory, "account-")
+    shards = {
+        path: path.stat().st_mtime_ns
+        for name in finished
+        for path in directory.glob(f"*/data-{name[8:13]}-of-*")
+    }
+    assert len(shards) == 2 * len(finished)
+    build(recipe, "masked", one_process())
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
+
+    found = output_bytes(output)
+    assert [name for name, data in found.items() if data != expected[name]] == []
+    assert set(expected) - set(found) == {name for name in expected if "/t5/" in name or "spans" in name}
+    assert other_files(output) == []
