@@ -122,7 +122,9 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
 def _begin(directory: str, directories: tuple[str, ...], print_: str) -> str:
     """A staging directory; shards of a killed run with the same inputs stay, others go."""
     staged = storage.join(directory, STAGING_PREFIX + print_[:16])
-    if storage.exists(storage.join(directories[0], MANIFEST_NAME)):  # written last: work staged beside it was done with
+    if storage.exists(
+        storage.join(directories[0], MANIFEST_NAME)
+    ):  # written last: work staged beside it was done with
         storage.remove_tree(staged)
     resumed = storage.exists(staged)
     staging = begin(directory, print_)

@@ -72,7 +72,9 @@ def _take(record: object, row: int, source: WarcSource, block: RawBlock) -> None
         block.bad.append(BadRow(row, f"record cut short: {len(body)} of {expected} bytes of {url}", ""))
         return
     try:
-        payload = decode_body(body, http.get("Transfer-Encoding"), http.get("Content-Encoding"), MAX_PAGE_BYTES)
+        payload = decode_body(
+            body, http.get("Transfer-Encoding"), http.get("Content-Encoding"), MAX_PAGE_BYTES
+        )
     except ValueError as error:
         block.bad.append(BadRow(row, f"page not readable: {error}: {url}", ""))
         return
