@@ -21,13 +21,17 @@ def entries(bench: Bench) -> list[Entry]:
         "words starts empty."
     )
     spiece = " And sentencepiece itself giving NumPy arrays, the floor that ours adds the flat array to."
+    whys = {"wordpiece": why, "byte_level_bpe": why, "sentencepiece_unigram": why + spiece}
     return [
         Entry(
-            f"encode.{kind}", f"texts to ids, {kind}, one core", "MB", why + spiece if kind.startswith("sentence") else why,
+            f"encode.{kind}",
+            f"texts to ids, {kind}, one core",
+            "MB",
+            whys[kind],
             lambda kind=kind: _sides(bench, kind),
         )
-        for kind in ("wordpiece", "byte_level_bpe", "sentencepiece_unigram")
-    ]  # fmt: skip
+        for kind in whys
+    ]
 
 
 def _sides(bench: Bench, kind: str) -> tuple[Side, ...]:
