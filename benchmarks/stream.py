@@ -30,8 +30,8 @@ def entries(bench: Bench) -> list[Entry]:
     )
     whys = {
         "plain": (
-            "The loader reads the same directory by datasets.load_from_disk, shuffled, in one process or with "
-            "two workers."
+            "The loader reads the same directory by datasets.load_from_disk, shuffled, in one process or "
+            "by two workers."
         ),
         "masked_lm": (
             "The loader reads the same directory and masks with transformers' "
