@@ -20,8 +20,6 @@ SUBJECTS = (clean, encode, build, stream)
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 all entries were measured, 1 one failed, 2 bad usage."""
-    # A polite end goes the way of Ctrl-C: the run under way is stopped and the work folder removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.repeats < 1 or options.megabytes <= 0:
@@ -96,4 +94,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # A polite end goes the way of Ctrl-C: the run under way is stopped and the work folder removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())
