@@ -30,7 +30,7 @@ VOCABULARIES = {
     "byte_level_bpe": VocabConfig(kind="byte_level_bpe", family="gpt", size=16_384),
 }
 _FILES = 8  # the corpus is dealt to so many files, so that two workers have something to share
-_LEARN_MEGABYTES = 20.0
+_LEARN_MEGABYTES = 8.0
 
 Document = tuple[str, str]
 
@@ -147,7 +147,7 @@ def clean_directory(bench: Bench, run: Path, megabytes: float) -> float:
 
 
 def vocabulary(bench: Bench, kind: str, folder: Path) -> str:
-    """A vocabulary of this kind in ``folder``, learnt from 20 MB of the corpus the way the vocab stage
+    """A vocabulary of this kind in ``folder``, learnt from 8 MB of the corpus the way the vocab stage
     does.
     """
     if not (folder / "manifest.json").exists():
