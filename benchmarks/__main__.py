@@ -1,0 +1,99 @@
+"""``python -m benchmarks [NAME ...]``: measure, and print one table an entry."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import build, clean, encode, stream
+from benchmarks.corpus import Bench
+from benchmarks.harness import Entry, Result, RunError, measure
+from benchmarks.table import machine, machine_lines, render
+
+SUBJECTS = (clean, encode, build, stream)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 all entries were measured, 1 one failed, 2 bad usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.repeats < 1 or options.megabytes <= 0:
+        parser.error("--repeats and --megabytes must be greater than 0")
+    if options.corpus is not None and not options.corpus.is_file():
+        parser.error(f"--corpus {options.corpus}: no such file")
+    with tempfile.TemporaryDirectory(prefix="gristmill-bench-", dir=options.work) as work:
+        bench = Bench(
+            Path(work), options.corpus, options.megabytes, options.quick, options.datatrove_python, say=_say
+        )
+        known = [entry for subject in SUBJECTS for entry in subject.entries(bench)]
+        chosen = [
+            entry for entry in known if not options.names or any(map(entry.name.startswith, options.names))
+        ]
+        for name in options.names:
+            if not any(entry.name.startswith(name) for entry in known):
+                parser.error(f"no benchmark {name!r}; there is {', '.join(entry.name for entry in known)}")
+        if options.list:
+            print("\n".join(f"{entry.name:28s} {entry.measures}" for entry in chosen))
+            return 0
+        return _measure(chosen, bench, 1 if options.quick else options.repeats, options.json)
+
+
+def _measure(entries: list[Entry], bench: Bench, repeats: int, json_path: Path | None) -> int:
+    """Measure and print one after another; what stands in the JSON file is always what is done so far."""
+    print(machine_lines())
+    results: list[Result] = []
+    failed = []
+    for number, entry in enumerate(entries, start=1):
+        _say(f"[{number}/{len(entries)}] {entry.name}: preparing")
+        try:
+            result = measure(entry, bench.work, repeats=repeats, warm=not bench.quick, say=_say)
+        except RunError as error:
+            print(f"\n{entry.name}: failed: {error}", flush=True)
+            failed.append(entry.name)
+            continue
+        results.append(result)
+        print(render(result), flush=True)
+        if json_path is not None:
+            value = {"machine": machine(), "entries": [each.as_json() for each in results], "failed": failed}
+            json_path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _say(text: str) -> None:
+    """Progress, on standard error: the tables alone go to standard output."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="an entry, or how some begin (clean, stream.plain)"
+    )
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds that count, after a warm-up (5)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a fortieth of the data, one round: does it work?"
+    )
+    parser.add_argument("--megabytes", type=float, default=16.0, help="text of a run of clean and build (16)")
+    parser.add_argument(
+        "--corpus", type=Path, help="JSON lines with a text, plain, gz or zst (the demo's documents)"
+    )
+    parser.add_argument(
+        "--work", type=Path, help="where files are written meanwhile (the system's temporary folder)"
+    )
+    parser.add_argument("--json", type=Path, help="write every run to this file too")
+    parser.add_argument("--datatrove-python", metavar="PATH", help="an interpreter that has datatrove")
+    return parser
+
+
+if __name__ == "__main__":
+    # A polite end goes the way of Ctrl-C: the run under way is stopped and the work folder removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""The clean stage beside what it cannot do without, beside the same functions without Beam, and beside
+datatrove.
+
+Tasks import what they need when they are called: a side's process holds nothing of another side.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.corpus import Bench, jsonl_files, texts_file
+from benchmarks.harness import Entry, Side
+from benchmarks.work import Facts, Work
+
+#: The demo recipe's rules.
+RULES = {"language": {"allowed": ["en"], "min_score": 0.5}, "gopher_repetition": {}, "gopher_quality": {}}
+_RULES_MEGABYTES = 2.0  # as much as datatrove does in half a dozen seconds
+#: Shown to a rule or filter first: what it loads or compiles once a process is not what its rate is about.
+_FIRST = "It was the café of the times, “it was” the worst of times &amp; so on."
+_TASK, _PEER = "benchmarks.clean", "benchmarks.datatrove_filters"
+
+
+def entries(bench: Bench) -> list[Entry]:
+    """What there is to measure of cleaning."""
+    return [
+        Entry(
+            "clean.first_pass",
+            "read, repair, score by the demo's rules, hash for duplicates; one process",
+            "MB",
+            "The floor reads, decompresses and parses the same files and writes their texts as Parquet: no "
+            "cleaner can do less. Ours writes its scored documents for the second pass besides. Fresh "
+            "processes: the caches of words start empty. MB of text in UTF-8.",
+            lambda: _first_pass(bench),
+        ),
+        *(
+            Entry(
+                f"clean.stage_{word}",
+                f"raw files to clean documents through Beam, workers: {word}",
+                "MB",
+                "The plain pool runs the same functions on the same splits and gives the same bytes, so "
+                "the difference is Beam: its start, its copies, its shuffle of keys. The floor is that of "
+                "clean.first_pass, as many workers.",
+                lambda workers=workers: _stage(bench, workers),
+            )
+            for word, workers in (("one", 1), ("two", 2))
+        ),
+        Entry(
+            "clean.rules",
+            "Gopher's repetition and quality rules on texts in memory, one core",
+            "MB",
+            "datatrove's own filters, one document after another as its pipeline calls them, without its "
+            "reading and writing. It stops at the first rule that fails; ours works out every one. Its "
+            "words are spaCy's; with the same words as ours, whose cutting costs it little, it makes the "
+            "same decisions. Needs --datatrove-python.",
+            lambda: _rules(bench),
+        ),
+    ]
+
+
+def _first_pass(bench: Bench) -> tuple[Side, ...]:
+    folder, megabytes = jsonl_files(bench, bench.scaled(bench.megabytes))
+    options = {"folder": folder, "megabytes": megabytes}
+    return (
+        Side("gristmill, score_split", f"{_TASK}:first_pass", options),
+        Side("floor: JSON to Parquet", f"{_TASK}:json_to_parquet", {**options, "workers": 1}),
+    )
+
+
+def _stage(bench: Bench, workers: int) -> tuple[Side, ...]:
+    folder, megabytes = jsonl_files(bench, bench.scaled(bench.megabytes))
+    options = {"folder": folder, "megabytes": megabytes, "workers": workers}
+    return (
+        Side("gristmill through Beam", f"{_TASK}:stage_through_beam", options),
+        Side("same functions, no Beam", f"{_TASK}:stage_in_pool", options),
+        Side("floor: JSON to Parquet", f"{_TASK}:json_to_parquet", options),
+    )
+
+
+def _rules(bench: Bench) -> tuple[Side, ...]:
+    options = {"texts": texts_file(bench, bench.scaled(_RULES_MEGABYTES))}
+    ours = Side("gristmill", f"{_TASK}:judge", options)
+    python = bench.datatrove_python
+    if python is None:
+        bench.say("  no --datatrove-python, so no peer for clean.rules; see benchmarks/README.md")
+        return (ours,)
+    return (
+        ours,
+        Side("datatrove", f"{_PEER}:filters", {**options, "words": "spacy"}, python=python),
+        Side("datatrove, our words", f"{_PEER}:filters", {**options, "words": "ours"}, python=python),
+    )
+
+
+# -- tasks ---------------------------------------------------------------------------------------------------
+
+
+def first_pass(folder: str, megabytes: float) -> Work:
+    """Every split, one after another. What a process does once (models, patterns, kernels) is done before."""
+    from pipelines.cleaning.normalize import normalize
+    from pipelines.cleaning.ruleset import RuleSet
+    from pipelines.score_split import ScoreContext, score_split
+    from pipelines.splits import make_splits
+
+    recipe = _recipe(folder)
+    Path("staging").mkdir()
+    context = ScoreContext(recipe.corpus, recipe.clean, str(Path("staging").resolve()))
+    start = time.perf_counter()
+    normalize([_FIRST])
+    RuleSet.shared(recipe.clean).judge([_FIRST])
+    start = time.perf_counter() - start
+
+    def run() -> int:
+        return sum(score_split(split, context).num_rows for split in make_splits(recipe.corpus))
+
+    return Work(run, megabytes, lambda passed: {"documents_passed": passed, "start_s": start})
+
+
+def json_to_parquet(folder: str, megabytes: float, workers: int) -> Work:
+    """The floor: each file read, decompressed, parsed and written as Parquet of the clean stage's kind."""
+    from benchmarks import floors
+
+    paths = sorted(map(str, Path(folder).iterdir()))
+    return Work(
+        lambda: _spread(floors.jsonl_to_parquet, paths, workers), megabytes, lambda rows: {"rows": sum(rows)}
+    )
+
+
+def stage_through_beam(folder: str, megabytes: float, workers: int) -> Work:
+    """The stage as the command line runs it."""
+    from gristmill.manifest import read_manifest
+    from gristmill.progress import Reporter
+    from pipelines.clean import clean
+    from pipelines.runners import Execution
+
+    recipe = _recipe(folder)
+    execution = Execution(workers=workers, reporter=Reporter(quiet=True))
+
+    def facts(_: object) -> Facts:
+        manifest = read_manifest("run/clean")
+        files = [(entry.name, entry.xxh3_128) for entry in manifest.files if entry.name.endswith(".parquet")]
+        return {"documents_kept": manifest.totals["documents_kept"], "digest": _digest(files)}
+
+    return Work(lambda: clean(recipe, execution), megabytes, facts)
+
+
+def stage_in_pool(folder: str, megabytes: float, workers: int) -> Work:
+    """The stage's own functions on its own splits, with a process pool in Beam's place."""
+    from functools import partial
+
+    from pipelines.dedup.decide import write_verdicts
+    from pipelines.finish_split import FinishContext, finish_split
+    from pipelines.score_split import ScoreContext, score_split
+    from pipelines.splits import make_splits
+
+    recipe = _recipe(folder)
+    staging, output = str(Path("staging").resolve()), str(Path("output").resolve())
+    Path(staging).mkdir()
+    Path(output).mkdir()
+    score = ScoreContext(recipe.corpus, recipe.clean, staging)
+
+    def run() -> int:
+        splits = make_splits(recipe.corpus)
+        keys = _spread(partial(score_split, context=score), splits, workers)
+        _write_edges(keys, staging, recipe.clean.minhash.bands)
+        write_verdicts(staging, len(splits))
+        finish = FinishContext(
+            output, staging, len(splits), (0,) * len(splits)
+        )  # every split is a whole file
+        _spread(partial(finish_split, context=finish), [split.number for split in splits], workers)
+        return len(splits)
+
+    def facts(splits: int) -> Facts:
+        from gristmill import storage
+        from pipelines import staging as names
+
+        accounts = [storage.read_json(names.account(staging, split)) for split in range(splits)]
+        files = [(entry["name"], entry["xxh3_128"]) for account in accounts for entry in account["files"]]
+        return {"documents_kept": sum(account["kept"] for account in accounts), "digest": _digest(files)}
+
+    return Work(run, megabytes, facts)
+
+
+def judge(texts: str) -> Work:
+    """Gopher's rules over batches of the clean stage's size."""
+    from gristmill.recipe import CleanConfig
+    from pipelines.cleaning.ruleset import RuleSet
+
+    config = CleanConfig(rules={name: {} for name in ("gopher_repetition", "gopher_quality")})
+    rules = RuleSet(config)
+    rules.judge([_FIRST])
+    documents = json.loads(Path(texts).read_text(encoding="utf-8"))
+
+    def run() -> int:
+        size = config.batch_documents
+        batches = (documents[start : start + size] for start in range(0, len(documents), size))
+        return sum(not reasons for batch in batches for reasons in rules.judge(batch).reasons)
+
+    megabytes = sum(len(text.encode()) for text in documents) / 1e6
+    return Work(run, megabytes, lambda kept: {"kept": kept, "of": len(documents)})
+
+
+# -- between them --------------------------------------------------------------------------------------------
+
+
+def _recipe(folder: str) -> Any:
+    from gristmill.recipe import CleanConfig, CorpusConfig, JsonlSource, Recipe
+
+    source = JsonlSource(kind="jsonl", name="docs", paths=[f"{folder}/*.jsonl.zst"])
+    output = str(Path("run").resolve())
+    return Recipe(
+        name="bench", output=output, corpus=CorpusConfig(sources=[source]), clean=CleanConfig(rules=RULES)
+    )
+
+
+def _spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> list[Any]:
+    """``function`` of every item: here, or in a pool of fresh processes, as Beam's workers are."""
+    if workers == 1:
+        return [function(item) for item in items]
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        return list(pool.map(function, items))
+
+
+def _write_edges(keys: list[Any], staging: str, bands: int) -> None:
+    """Duplicate edges of both kinds, from all key columns at once."""
+    import numpy as np
+    import pyarrow as pa
+
+    from pipelines import staging as names
+    from pipelines.arrow_files import write_arrow
+    from pipelines.dedup.clusters import star_edges
+
+    table = pa.concat_tables(keys).combine_chunks()
+    with_bands = table.filter(table["has_bands"])
+    band = np.concatenate([with_bands[f"band_{number}"].to_numpy() for number in range(bands)])
+    for kind, columns, rows, copies in (
+        ("exact", [table["exact_0"].to_numpy(), table["exact_1"].to_numpy()], table, 1),
+        ("minhash", [band], with_bands, bands),
+    ):
+        rank, document = (np.tile(rows[name].to_numpy(), copies) for name in ("rank", "document"))
+        write_arrow(names.edges(staging, kind, 0), star_edges(columns, rank, document))
+
+
+def _digest(files: list[tuple[str, str]]) -> str:
+    """One word for names and contents of all files."""
+    import xxhash
+
+    return str(xxhash.xxh3_64_hexdigest(json.dumps(sorted(files)).encode()))

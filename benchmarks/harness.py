@@ -1,0 +1,217 @@
+"""Run ours and its peers alternately, each time in a fresh process, and reduce the runs to figures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memory import PeakMemory
+from benchmarks.work import Facts
+
+ROOT = Path(__file__).resolve().parent.parent
+#: One thread in native pools: sides of one core stay on one core, and where a side has worker processes,
+#: those are its parallelism.
+ONE_THREAD = {
+    "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+}  # fmt: skip
+#: No network and no bars.
+QUIET = {
+    "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore",
+}  # fmt: skip
+
+
+class RunError(Exception):
+    """A measured run that did not come to its end; the message ends in the last lines of its output."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to do an entry's work: ``task`` ("module:function") makes it ready from ``options``.
+
+    ``warmup``: how often the work is done in the process before the clock starts. ``python``: the
+    interpreter, ours unless given.
+    """
+
+    name: str
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    warmup: int = 0
+    python: str = sys.executable
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One comparison: what is measured, in which unit, and why the others are fair to compare with.
+
+    ``prepare`` is called once, before anything is measured: it writes the inputs and gives the sides, ours
+    first.
+    """
+
+    name: str
+    measures: str
+    unit: str
+    why: str
+    prepare: Callable[[], tuple[Side, ...]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one side."""
+
+    seconds: float
+    cpu_seconds: float
+    amount: float
+    peak_mb: float | None
+    facts: Facts
+
+    @property
+    def rate(self) -> float:
+        """Units a second."""
+        return self.amount / self.seconds
+
+    @property
+    def cpu_rate(self) -> float:
+        """Units a CPU-second, of all threads and processes."""
+        return self.amount / max(self.cpu_seconds, 1e-9)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, least and greatest of some figures."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """ValueError when there are none."""
+        if not values:
+            raise ValueError("no values")
+        return cls(statistics.median(values), min(values), max(values))
+
+
+def paired(ours: list[float], theirs: list[float]) -> Spread:
+    """Spread of the ratios of runs that were made one after the other.
+
+    >>> paired([2.0, 8.0, 3.0], [1.0, 2.0, 3.0])
+    Spread(median=2.0, low=1.0, high=4.0)
+    """
+    return Spread.of([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+@dataclass(frozen=True)
+class Result:
+    """All runs of an entry's sides, round by round: ``runs[side][round]``. The first side is ours."""
+
+    entry: Entry
+    sides: tuple[Side, ...]
+    runs: list[list[Run]]
+
+    def rates(self, side: int) -> Spread:
+        """Units a second."""
+        return Spread.of([run.rate for run in self.runs[side]])
+
+    def cpu_rates(self, side: int) -> Spread:
+        """Units a CPU-second."""
+        return Spread.of([run.cpu_rate for run in self.runs[side]])
+
+    def peak_mb(self, side: int) -> float | None:
+        """The largest peak of any run."""
+        return max((run.peak_mb for run in self.runs[side] if run.peak_mb is not None), default=None)
+
+    def ratio(self, side: int) -> Spread:
+        """How many times as fast as ``side`` ours was, round by round: a slow minute hits both of a pair."""
+        return paired([run.rate for run in self.runs[0]], [run.rate for run in self.runs[side]])
+
+    def cpu_ratio(self, side: int) -> Spread:
+        """The same per CPU-second."""
+        return paired([run.cpu_rate for run in self.runs[0]], [run.cpu_rate for run in self.runs[side]])
+
+    def differences(self) -> list[str]:
+        """Facts that ours and another side both state, and not alike."""
+        ours = self.runs[0][0].facts
+        return [
+            f"{key} is {ours[key]} in {self.sides[0].name} and {theirs[key]} in {side.name}"
+            for side, runs in zip(self.sides[1:], self.runs[1:], strict=True)
+            for theirs in [runs[0].facts]
+            for key in ours
+            if key in theirs and ours[key] != theirs[key]
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Every run, and what follows from them."""
+        sides = [
+            {
+                "name": side.name, "rate": vars(self.rates(number)), "cpu_rate": vars(self.cpu_rates(number)),
+                "peak_mb": self.peak_mb(number), "ours_to_this": vars(self.ratio(number)),
+                "ours_to_this_cpu": vars(self.cpu_ratio(number)),
+                "runs": [vars(run) for run in self.runs[number]],
+            }
+            for number, side in enumerate(self.sides)
+        ]  # fmt: skip
+        return {
+            "name": self.entry.name, "measures": self.entry.measures, "unit": self.entry.unit,
+            "why": self.entry.why, "sides": sides, "differences": self.differences(),
+        }  # fmt: skip
+
+
+def measure(entry: Entry, work: Path, *, repeats: int, warm: bool, say: Callable[[str], None]) -> Result:
+    """Prepare an entry and run all its sides in turn, ``repeats`` rounds.
+
+    ``warm`` adds a round before them that does not count. ``work``: where runs may write. RunError when a run
+    fails.
+    """
+    sides = entry.prepare()
+    runs: list[list[Run]] = [[] for _ in sides]
+    for number in range(-1 if warm else 0, repeats):
+        for place, side in enumerate(sides):
+            run = run_once(side, work)
+            label = f"round {number + 1} of {repeats}" if number >= 0 else "warm-up"
+            rate = f"{run.rate:,.4g} {entry.unit}/s in {run.seconds:.2f} s"
+            say(f"  {entry.name}  {label}  {side.name}: {rate}")
+            if number >= 0:
+                runs[place].append(run)
+    return Result(entry, sides, runs)
+
+
+def run_once(side: Side, work: Path) -> Run:
+    """One run in a fresh process and a fresh working directory; it leaves neither files nor processes
+    behind.
+    """
+    with tempfile.TemporaryDirectory(prefix="run-", dir=work) as folder:
+        request, answer, log = (os.path.join(folder, name) for name in ("request.json", "result.json", "log"))
+        with open(request, "w", encoding="utf-8") as file:
+            json.dump({"task": side.task, "options": dict(side.options), "warmup": side.warmup}, file)
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                [side.python, "-m", "benchmarks.child", request, answer],
+                stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
+                env={**os.environ, **ONE_THREAD, **QUIET, "PYTHONPATH": path},
+            )  # fmt: skip
+            try:
+                with PeakMemory(process.pid) as memory:
+                    code = process.wait()
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if code:
+            with open(log, encoding="utf-8", errors="replace") as file:
+                tail = file.read().strip().splitlines()[-8:]
+            raise RunError("\n    ".join([f"{side.name}: exit code {code}", *tail]))
+        with open(answer, encoding="utf-8") as file:
+            return Run(peak_mb=memory.peak_mb, **json.load(file))

@@ -1,0 +1,32 @@
+"""Tasks for the tests of the harness; as light to import as a task can be, since every run imports them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.work import Work
+
+
+def busy(megabytes: int, children: int) -> Work:
+    """Holds so much memory and spins a quarter of a CPU-second, here and in every child process."""
+
+    def run() -> int:
+        code = "import time\nwhile time.process_time() < 0.25: pass"
+        held = b"x" * (megabytes * 1_000_000)
+        for _ in range(children):
+            subprocess.run([sys.executable, "-c", code], check=True)
+        start = time.process_time()
+        while time.process_time() - start < 0.25:
+            pass
+        time.sleep(0.3)
+        return len(held)
+
+    return Work(run, 7.0, lambda held: {"held": held, "folder": str(Path.cwd())})
+
+
+def failing() -> Work:
+    """Cannot be made ready."""
+    raise RuntimeError("the peer is broken")
