@@ -130,6 +130,8 @@ def make_directory(path: str) -> None:
         raise InputError(f"{path}: a file stands where a directory is needed; move it or choose another --output") from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to create this directory") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot create this directory ({error.strerror}); choose another --output") from error
 
 
 def remove_tree(path: str) -> None:
