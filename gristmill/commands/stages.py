@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from gristmill import layout, storage
 from gristmill.errors import InputError, RecipeError
 from gristmill.manifest import MANIFEST_NAME
+from gristmill.objectives import make_objective
 from gristmill.progress import Reporter
 from gristmill.recipe import Recipe, load_recipe, suggestion
+from tokenization.specials import find_special, tokens_of
 
 if TYPE_CHECKING:
     from pipelines.runners import Execution
@@ -20,12 +24,45 @@ T = TypeVar("T")
 def load(path: str, output: str | None) -> Recipe:
     """Read a recipe and check the parts that only the pipelines' room can check."""
     recipe = load_recipe(path, output)
+    with _naming(path):
+        _check(recipe)
     try:
         from pipelines.cleaning.ruleset import RuleSet
     except ModuleNotFoundError:  # a training node has no pipelines extra; it does not clean
         return recipe
-    RuleSet.shared(recipe.clean)
+    with _naming(path):
+        RuleSet.shared(recipe.clean)
     return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    """What can be known before anything runs and would else stop a run half way."""
+    if storage.exists(recipe.output) and not storage.is_directory(recipe.output):
+        raise RecipeError(f"output = {recipe.output!r}: a file stands there; move it or choose another --output")
+    for name, build in recipe.build.items():
+        vocabulary = recipe.vocab[build.vocab]
+        tokens = tokens_of(vocabulary.family, vocabulary.sentinels)
+        special = find_special({token: number for number, token in enumerate(tokens)})
+        try:
+            make_objective(build.objective, length=build.length, special=special, vocab_size=vocabulary.size)
+        except RecipeError as error:
+            raise RecipeError(f"build.{name}: {error}") from error
+
+
+def _check_tasks(recipe: Recipe) -> None:
+    for name, task in recipe.finetune.items():
+        for key in ("train", "dev", "test"):
+            path = getattr(task, key)
+            if not storage.exists(path) or storage.is_directory(path):
+                raise InputError(f"{path}: no such file; check finetune.{name}.{key}")
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
 def run_all(recipe: Recipe, execution: Execution) -> None:
@@ -34,6 +71,7 @@ def run_all(recipe: Recipe, execution: Execution) -> None:
 
     start = time.monotonic()
     reporter = execution.reporter
+    _check_tasks(recipe)
     run_clean(recipe, execution)
     if recipe.vocab:
         run_vocab(recipe, execution, None)
