@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -37,7 +37,7 @@ app = typer.Typer(
 )
 
 #: typer carries its own copy of click from 0.20 on, so the class is found through what typer exports.
-USAGE_ERROR: type[Exception] = typer.BadParameter.__base__
+USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
 #: The verbs that run Beam pipelines and so take Beam's options.
 BEAM_VERBS = ("run", "clean", "vocab", "build")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from gristmill import layout, storage
-from gristmill.errors import InputError, RecipeError
-from gristmill.manifest import MANIFEST_NAME
+from gristmill.errors import ArtefactError, InputError, RecipeError
+from gristmill.manifest import MANIFEST_NAME, check_files, is_finished, read_manifest
 from gristmill.objectives import make_objective
 from gristmill.progress import Reporter
 from gristmill.recipe import Recipe, load_recipe, suggestion
@@ -108,41 +108,47 @@ def run_build(recipe: Recipe, execution: Execution, only: str | None) -> None:
     _need(layout.clean_dir(recipe.output), "clean")
     for name, config in _chosen(recipe.build, only, "build").items():
         _need(layout.vocab_dir(recipe.output, config.vocab), "vocab")
+        _need_sound(layout.vocab_dir(recipe.output, config.vocab), "vocab")
         build(recipe, name, execution)
 
 
 def run_pretrain(recipe: Recipe, reporter: Reporter, only: str | None) -> None:
     """The pretrain stage, all models or one."""
-    from training.pretrain import pretrain
+    from training.pretrain import pretrain, pretrain_fingerprint
 
     for name, config in _chosen(recipe.pretrain, only, "pretrain").items():
         _need(layout.examples_dir(recipe.output, config.data, "train"), "build")
+        data, output = layout.build_dir(recipe.output, config.data), layout.pretrain_dir(recipe.output, name)
+        vocab_directory = layout.vocab_dir(recipe.output, recipe.build[config.data].vocab)
+        if is_finished(output, pretrain_fingerprint(config, data, vocab_directory, recipe.seed)):
+            reporter.note(f"pretrain {name}: {output} is finished, skipped")
+            continue
+        _need_sound(vocab_directory, "vocab")
         reporter.title(f"pretrain {name} ({config.model}, {config.steps} steps)")
         pretrain(
-            config,
-            data_directory=layout.build_dir(recipe.output, config.data),
-            vocab_directory=layout.vocab_dir(recipe.output, recipe.build[config.data].vocab),
-            output=layout.pretrain_dir(recipe.output, name),
-            seed=recipe.seed,
+            config, data_directory=data, vocab_directory=vocab_directory, output=output, seed=recipe.seed,
             reporter=reporter,
-        )
+        )  # fmt: skip
 
 
 def run_finetune(recipe: Recipe, reporter: Reporter, only: str | None) -> None:
     """The finetune stage, all tasks or one."""
-    from training.finetune import finetune
+    from training.finetune import finetune, finetune_fingerprint
 
     for name, config in _chosen(recipe.finetune, only, "finetune").items():
-        _need(layout.pretrain_dir(recipe.output, config.pretrained), "pretrain")
+        model, output = layout.pretrain_dir(recipe.output, config.pretrained), layout.finetune_dir(recipe.output, name)
+        _need(model, "pretrain")
+        vocab_directory = layout.vocab_dir(recipe.output, vocab_of(recipe, name))
+        if is_finished(output, finetune_fingerprint(config, model, vocab_directory, recipe.seed)):
+            reporter.note(f"finetune {name}: {output} is finished, skipped")
+            continue
+        _need_sound(vocab_directory, "vocab")
+        _need_sound(model, "pretrain")
         reporter.title(f"finetune {name} ({config.task})")
         finetune(
-            config,
-            pretrain_directory=layout.pretrain_dir(recipe.output, config.pretrained),
-            vocab_directory=layout.vocab_dir(recipe.output, vocab_of(recipe, name)),
-            output=layout.finetune_dir(recipe.output, name),
-            seed=recipe.seed,
+            config, pretrain_directory=model, vocab_directory=vocab_directory, output=output, seed=recipe.seed,
             reporter=reporter,
-        )
+        )  # fmt: skip
 
 
 def vocab_of(recipe: Recipe, task: str) -> str:
@@ -163,3 +169,11 @@ def _chosen(defined: dict[str, T], only: str | None, section: str) -> dict[str, 
 def _need(directory: str, stage: str) -> None:
     if not storage.exists(storage.join(directory, MANIFEST_NAME)):
         raise InputError(f"{directory}: not there or not finished; run gristmill {stage} (or gristmill run) first")
+
+
+def _need_sound(directory: str, stage: str) -> None:
+    """ArtefactError for damage in what the next stage loads whole; data files are checked where they are read."""
+    entries = [entry for entry in read_manifest(directory).files if not entry.name.startswith("counts-")]
+    problems = check_files(directory, entries)
+    if problems:
+        raise ArtefactError(f"{problems[0]}; remove {directory} and run gristmill {stage} again")
