@@ -38,6 +38,8 @@ app = typer.Typer(
 
 #: typer carries its own copy of click from 0.20 on, so the class is found through what typer exports.
 USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
+#: Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
+STOPPED = 130
 #: The verbs that run Beam pipelines and so take Beam's options.
 BEAM_VERBS = ("run", "clean", "vocab", "build")
 
@@ -200,6 +202,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _refuse_idle_options(own, beam_options, command)
         result = command.main(args=own, prog_name="gristmill", standalone_mode=False, obj=beam_options)
         sys.stdout.flush()
+        if result == STOPPED:  # typer turns Ctrl-C into this code
+            raise KeyboardInterrupt
         sys.exit(result if isinstance(result, int) else 0)
     except GristmillError as error:
         _fail(str(error), error.exit_code)
@@ -207,7 +211,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(_usage(error, command), 2)
     except (KeyboardInterrupt, typer.Abort):
         Console(stderr=True, highlight=False).print("stopped; run the same command again to go on from here")
-        sys.exit(130)
+        sys.exit(STOPPED)
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

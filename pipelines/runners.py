@@ -15,11 +15,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from gristmill.errors import GristmillError, InputError, RecipeError
@@ -70,7 +70,7 @@ def check_beam_arguments(arguments: Sequence[str]) -> None:
     """
     parser = _Parser(allow_abbrev=False, add_help=False)
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
+        options._add_argparse_args(cast(Any, parser))
     known, unknown = parser.parse_known_args(list(arguments))
     names = StandardOptions.KNOWN_RUNNER_NAMES
     if known.runner is None and unknown:

@@ -96,8 +96,9 @@ def run_vocab(recipe: Recipe, execution: Execution, only: str | None) -> None:
     """The vocab stage, all vocabularies or one."""
     from pipelines.vocab import vocab
 
+    chosen = _chosen(recipe.vocab, only, "vocab")
     _need(layout.clean_dir(recipe.output), "clean")
-    for name in _chosen(recipe.vocab, only, "vocab"):
+    for name in chosen:
         vocab(recipe, name, execution)
 
 
@@ -105,8 +106,9 @@ def run_build(recipe: Recipe, execution: Execution, only: str | None) -> None:
     """The build stage, all datasets or one."""
     from pipelines.build import build
 
+    chosen = _chosen(recipe.build, only, "build")
     _need(layout.clean_dir(recipe.output), "clean")
-    for name, config in _chosen(recipe.build, only, "build").items():
+    for name, config in chosen.items():
         _need(layout.vocab_dir(recipe.output, config.vocab), "vocab")
         _need_sound(layout.vocab_dir(recipe.output, config.vocab), "vocab")
         build(recipe, name, execution)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Gristmill, edit
+from .conftest import Gristmill
 
 VERBS = ("run", "clean", "vocab", "build", "pretrain", "finetune", "plan", "report", "inspect", "verify")
 
@@ -43,7 +43,9 @@ def test_every_verb_has_help(gristmill: Gristmill, verb: str) -> None:
         (["clean", "recipe.toml", "--", "--direct_num_workers=x"], "argument --direct_num_workers: invalid int value: 'x'"),
     ],
 )  # fmt: skip
-def test_bad_usage_is_one_line_and_code_2(gristmill: Gristmill, bare: Path, words: list[str], line: str) -> None:
+def test_bad_usage_is_one_line_and_code_2(
+    gristmill: Gristmill, bare: Path, words: list[str], line: str
+) -> None:
     outcome = gristmill(*words)
     assert outcome.code == 2
     assert outcome.error.startswith(line)

@@ -23,9 +23,25 @@ def test_a_second_run_skips_all_and_a_changed_key_reruns_what_follows_from_it(
     assert len(lines) == 8
 
     edit(workplace / "recipe.toml", "steps = 5", "steps = 6")
-    assert states(gristmill) == {"clean": 1, "bert": 1, "t5": 1, "masked": 1, "spans": 1, "small": 0, "sms": 0}
+    assert states(gristmill) == {
+        "clean": 1,
+        "bert": 1,
+        "t5": 1,
+        "masked": 1,
+        "spans": 1,
+        "small": 0,
+        "sms": 0,
+    }
     edit(workplace / "recipe.toml", 'kind = "span_corruption"', 'kind = "span_corruption", mean_span = 2.0')
-    assert states(gristmill) == {"clean": 1, "bert": 1, "t5": 1, "masked": 1, "spans": 0, "small": 0, "sms": 0}
+    assert states(gristmill) == {
+        "clean": 1,
+        "bert": 1,
+        "t5": 1,
+        "masked": 1,
+        "spans": 0,
+        "small": 0,
+        "sms": 0,
+    }
     edit(workplace / "recipe.toml", "min_score = 0.5", "min_score = 0.6")
     assert set(states(gristmill).values()) == {0}
 
@@ -34,8 +50,11 @@ def states(gristmill: Gristmill) -> dict[str, int]:
     """Each stage's name in the plan, and whether it is finished."""
     outcome = gristmill("plan", "recipe.toml")
     assert outcome.code == 0
-    rows = [line.split() for line in outcome.out.splitlines()[2:]]
-    return {row[-1].split("/")[2 if len(row) > 3 else 1]: int("finished" in row) for row in rows}
+    found = {}
+    for line in outcome.out.splitlines()[2:]:
+        parts = line.split()[-1].split("/")  # out/STAGE or out/STAGE/NAME[/train]
+        found[parts[2] if len(parts) > 2 else parts[1]] = int("finished" in line)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -50,7 +69,9 @@ def states(gristmill: Gristmill) -> dict[str, int]:
         (b'{"text": "a"}\n', "nothing is left of 1 rows; rule "),
     ],
 )  # fmt: skip
-def test_clean_names_what_is_wrong_with_a_corpus(gristmill: Gristmill, bare: Path, content: bytes, line: str) -> None:
+def test_clean_names_what_is_wrong_with_a_corpus(
+    gristmill: Gristmill, bare: Path, content: bytes, line: str
+) -> None:
     (bare / "docs.jsonl").write_bytes(content)
     outcome = gristmill("clean", "recipe.toml")
     assert outcome.code == 1
@@ -87,7 +108,9 @@ def test_clean_on_error_fail_names_file_row_and_way_out(gristmill: Gristmill, ba
         ("finetune", "out/pretrain/small: not there or not finished; run gristmill pretrain (or gristmill run) first"),
     ],
 )  # fmt: skip
-def test_a_stage_before_its_input_says_what_to_run(gristmill: Gristmill, bare: Path, verb: str, line: str) -> None:
+def test_a_stage_before_its_input_says_what_to_run(
+    gristmill: Gristmill, bare: Path, verb: str, line: str
+) -> None:
     outcome = gristmill(verb, "recipe.toml")
     assert (outcome.code, outcome.error) == (1, line)
 
@@ -106,7 +129,9 @@ def test_vocab_refuses_damaged_documents(gristmill: Gristmill, workplace: Path) 
 def test_build_refuses_a_damaged_vocabulary(gristmill: Gristmill, workplace: Path, name: str) -> None:
     flip(workplace / "out" / "vocab" / name, 3000)
     shutil.rmtree(workplace / "out" / "examples")
-    outcome = gristmill("build", "recipe.toml", "--only", {"bert": "masked", "t5": "spans"}[name.split("/")[0]])
+    outcome = gristmill(
+        "build", "recipe.toml", "--only", {"bert": "masked", "t5": "spans"}[name.split("/")[0]]
+    )
     assert outcome.code == 1
     assert outcome.error.startswith(f"out/vocab/{name}: damaged (xxh3-128 ")
     assert outcome.error.endswith(f"remove out/vocab/{name.split('/')[0]} and run gristmill vocab again")
@@ -128,7 +153,9 @@ def test_finetune_refuses_a_damaged_model_and_bad_rows(gristmill: Gristmill, wor
     outcome = gristmill("finetune", "recipe.toml")
     assert outcome.code == 1
     assert outcome.error.startswith("train.jsonl, line ")
-    assert outcome.error.endswith("label 'eggs' is not one of the recipe's; the recipe's labels are 'ham', 'spam'")
+    assert outcome.error.endswith(
+        "label 'eggs' is not one of the recipe's; the recipe's labels are 'ham', 'spam'"
+    )
     flip(workplace / "out" / "pretrain" / "small" / "model" / "model.safetensors", 20)
     outcome = gristmill("finetune", "recipe.toml")
     assert outcome.code == 1
