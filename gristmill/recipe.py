@@ -7,13 +7,16 @@ paths are meant from the recipe file's folder; ``output`` from where the command
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 import tomllib
 import types
 import typing
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from gristmill import storage
 from gristmill.errors import RecipeError
@@ -22,11 +25,16 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
+#: Characters of a wrong value that an error repeats.
+_LONGEST_SHOWN = 80
+#: What a model is trained on: BERT fills in masks, T5 spans.
+_OBJECTIVE_OF_MODEL = {"bert": "masked_lm", "t5": "span_corruption"}
+
 
 class Section(BaseModel):
     """A table of the recipe: no unknown keys, no silent conversions, not changed after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -300,6 +308,14 @@ class FinetuneConfig(Section):
         [1], min_length=1, description="Each is a run; the report gives mean and spread."
     )
 
+    @field_validator("labels", "init", "seeds")
+    @classmethod
+    def _no_repeats(cls, values: list[Any]) -> list[Any]:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"{value!r} stands in it twice")
+        return values
+
 
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
@@ -328,6 +344,12 @@ class Recipe(Section):
             _refer(f"build.{name}.vocab", build.vocab, self.vocab, "vocab")
         for name, pretrain in self.pretrain.items():
             _refer(f"pretrain.{name}.data", pretrain.data, self.build, "build")
+            needed, found = _OBJECTIVE_OF_MODEL[pretrain.model], self.build[pretrain.data].objective.kind
+            if found != needed:
+                raise ValueError(
+                    f"pretrain.{name}: model {pretrain.model!r} learns from objective {needed!r}, but "
+                    f"[build.{pretrain.data}] has {found!r}; name another data or model"
+                )
         for name, finetune in self.finetune.items():
             _refer(f"finetune.{name}.pretrained", finetune.pretrained, self.pretrain, "pretrain")
         return self
@@ -385,33 +407,66 @@ def _with_paths(recipe: Recipe, folder: str) -> Recipe:
 
 
 def _explain(error: ValidationError) -> str:
-    """One line for the first problem of a ValidationError, and how many more there are."""
-    problems = error.errors()
-    first = problems[0]
-    where = [str(part) for part in first["loc"]]
-    key = ".".join(where)
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        section = f"[{'.'.join(where[:-1])}]" if len(where) > 1 else "the recipe"
-        text = f"unknown key {where[-1]!r} in {section}{suggestion(where[-1], _keys_at(list(first['loc'][:-1])))}"
-    elif first["type"] == "missing":
-        text = f"{key}: this key is required"
-    elif first["type"] == "union_tag_not_found":
-        text = f"{key}: the key 'kind' is required"
-    elif first["type"] == "string_pattern_mismatch" and where[-1] in ("name", "[key]"):
-        text = f"{key}: {first['input']!r} is not a name: use lower-case letters, digits, - and _"
-    elif first["type"] == "value_error":
-        text = f"{key}: {message}" if key else message
-    else:
-        text = f"{key} = {first['input']!r}: {message[:1].lower()}{message[1:]}"
+    """One line for the first problem of a ValidationError, and how many more there are.
+
+    Unknown keys come first: a misspelt key is the likely reason that another one is missing.
+    """
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    text = _problem(problems[0])
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
 
 
-def _keys_at(location: list[str | int]) -> list[str]:
-    """The keys allowed at a place of the recipe, found by walking the models' annotations."""
+def _problem(problem: ErrorDetails) -> str:
+    kind, message, context = (
+        problem["type"],
+        problem["msg"].removeprefix("Value error, "),
+        problem.get("ctx", {}),
+    )
+    where, _ = _walk(problem["loc"])
+    key = ".".join(where)
+    if kind == "extra_forbidden":
+        section = f"[{'.'.join(where[:-1])}]" if len(where) > 1 else "the recipe"
+        unknown = str(problem["loc"][-1])
+        return f"unknown key {unknown!r} in {section}{suggestion(unknown, _keys_of(_walk(problem['loc'][:-1])[1]))}"
+    if kind == "missing":
+        return f"{key}: this key is required"
+    if kind == "union_tag_not_found":
+        return f"{key}: the key 'kind' is required"
+    if kind == "string_pattern_mismatch" and problem["loc"][-1] in ("name", "[key]"):
+        return f"{key}: {problem['input']!r} is not a name: use lower-case letters, digits, - and _"
+    if kind == "value_error":
+        return f"{key}: {message}" if key else message
+    if kind == "union_tag_invalid":
+        key, value, choices = f"{key}.kind", context["tag"], context["expected_tags"]
+        message = f"should be one of {choices}{_closest(value, choices)}"
+    elif kind == "literal_error":
+        value = problem["input"]
+        message = f"should be {context['expected']}{_closest(value, context['expected'])}"
+    elif kind in ("model_type", "dict_type", "model_attributes_type"):
+        value, message = problem["input"], f"a table was expected: [{key}] or {{ ... }}"
+    else:
+        value, message = problem["input"], f"{message[:1].lower()}{message[1:]}"
+    return f"{key} = {_shown(value)}: {message}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _closest(word: Any, quoted: str) -> str:
+    """``; did you mean 'x'?`` for a close one of the names that stand quoted in a message of pydantic's."""
+    close = difflib.get_close_matches(str(word), re.findall(r"'([^']*)'", quoted), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _walk(location: tuple[str | int, ...]) -> tuple[list[str], list[Any]]:
+    """A place as a recipe has it, without pydantic's marks, and the types its value may have."""
+    shown: list[str] = []
     models: list[Any] = [Recipe]
     for part in location:
         following: list[Any] = []
+        tag = False
         for model in models:
             if isinstance(model, type) and issubclass(model, BaseModel):
                 if isinstance(part, str) and part in model.model_fields:
@@ -420,11 +475,19 @@ def _keys_at(location: list[str | int]) -> list[str]:
                     kind = model.model_fields.get("kind")
                     if kind is not None and part in typing.get_args(kind.annotation):
                         following.append(model)
+                        tag = True
             elif typing.get_origin(model) is dict:
                 following += _alternatives(typing.get_args(model)[1])
             elif typing.get_origin(model) is list:
                 following += _alternatives(typing.get_args(model)[0])
+        if not tag and part != "[key]":
+            plain = isinstance(part, int) or re.fullmatch(r"[A-Za-z0-9_-]+", part)
+            shown.append(str(part) if plain else json.dumps(part))  # quoted as TOML does
         models = following
+    return shown, models
+
+
+def _keys_of(models: list[Any]) -> list[str]:
     return [
         key
         for model in models

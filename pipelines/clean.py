@@ -259,17 +259,16 @@ def _refuse_bad_corpus(
             f"the corpus has no documents: {len(splits)} split(s) read, no row found; check [[corpus.sources]]"
         )
     if bad > recipe.corpus.max_bad_fraction * (documents + bad):
-        number = next(split.number for split, tally in zip(splits, tallies, strict=True) if tally["bad"])
+        first = next(split for split, tally in zip(splits, tallies, strict=True) if tally["bad"])
         raise InputError(
             f"{bad} of {documents + bad} rows are unreadable, more than max_bad_fraction = "
-            f"{recipe.corpus.max_bad_fraction:g};"
-            f" the first: {_first_bad(staging, number)}; mend the input, or raise [corpus] max_bad_fraction"
+            f"{recipe.corpus.max_bad_fraction:g}; the first: {_first_bad(staging, first)}; mend the input, or raise [corpus] max_bad_fraction"
         )
 
 
-def _first_bad(staging: str, split: int) -> str:
-    for batch in read_batches(names.scored(staging, split)):
+def _first_bad(staging: str, split: Split) -> str:
+    for batch in read_batches(names.scored(staging, split.number)):
         if is_bad_rows(batch):
             row = batch.slice(0, 1).to_pylist()[0]
-            return f"{row['file']} row {row['row']}: {row['detail']}"
+            return f"{split.path}: row {row['row']}: {row['detail']}"
     return "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -30,7 +31,8 @@ def make_rule(name: str, options: Mapping[str, Any]) -> Rule:
     if rule is None:
         raise RecipeError(f"clean.rules.{name}: there is no rule of this name{suggestion(name, RULES)}")
     try:
-        config = rule.Config.model_validate(dict(options))
+        # As JSON, whose arrays are good for tuples; strict about all else.
+        config = rule.Config.model_validate_json(json.dumps(dict(options), default=str))
     except ValidationError as error:
         raise RecipeError(_explain(name, rule.Config.model_fields, error)) from error
     return cast(Rule, rule(config))
