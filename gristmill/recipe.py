@@ -15,7 +15,15 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from gristmill import storage
@@ -36,18 +44,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _off_is_none(cls, value: Any) -> Any:
-        """TOML has no null: ``"off"`` stands for it where a key may be without a value."""
-        if not isinstance(value, dict):
-            return value
-        optional = {
-            key
-            for key, field in cls.model_fields.items()
-            if types.NoneType in typing.get_args(field.annotation)
-        }
-        return {key: None if key in optional and given == "off" else given for key, given in value.items()}
+
+def off_is_none(value: Any) -> Any:
+    """TOML has no null: ``"off"`` stands for it where a key may be without a value."""
+    return None if value == "off" else value
+
+
+#: A text that may be switched off.
+OptionalText = Annotated[str | None, BeforeValidator(off_is_none)]
 
 
 # -- corpus and clean --------------------------------------------------------------------------------------------------
@@ -60,7 +64,7 @@ class JsonlSource(Section):
     name: Name
     paths: list[str] = Field(min_length=1, description="Files or globs, relative to the recipe.")
     text_field: str = "text"
-    id_field: str | None = Field("id", description="None: the id is made from file name and row.")
+    id_field: OptionalText = Field("id", description='"off": the id is made from file name and place.')
     url_field: str | None = None
 
 

@@ -262,7 +262,8 @@ def _refuse_bad_corpus(
         first = next(split for split, tally in zip(splits, tallies, strict=True) if tally["bad"])
         raise InputError(
             f"{bad} of {documents + bad} rows are unreadable, more than max_bad_fraction = "
-            f"{recipe.corpus.max_bad_fraction:g}; the first: {_first_bad(staging, first)}; mend the input, or raise [corpus] max_bad_fraction"
+            f"{recipe.corpus.max_bad_fraction:g}; the first: {_first_bad(staging, first)}; "
+            "mend the input, or raise [corpus] max_bad_fraction"
         )
 
 

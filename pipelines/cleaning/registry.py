@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from gristmill.errors import RecipeError
-from gristmill.recipe import suggestion
+from gristmill.recipe import off_is_none, suggestion
 from pipelines.cleaning.gopher_quality import GopherQuality
 from pipelines.cleaning.gopher_repetition import GopherRepetition
 from pipelines.cleaning.language import Language
@@ -32,7 +32,8 @@ def make_rule(name: str, options: Mapping[str, Any]) -> Rule:
         raise RecipeError(f"clean.rules.{name}: there is no rule of this name{suggestion(name, RULES)}")
     try:
         # As JSON, whose arrays are good for tuples; strict about all else.
-        config = rule.Config.model_validate_json(json.dumps(dict(options), default=str))
+        given = {key: off_is_none(value) for key, value in options.items()}
+        config = rule.Config.model_validate_json(json.dumps(given, default=str))
     except ValidationError as error:
         raise RecipeError(_explain(name, rule.Config.model_fields, error)) from error
     return cast(Rule, rule(config))
