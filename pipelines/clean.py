@@ -155,7 +155,7 @@ def _score_pipeline(
         _ = (
             keys
             | "Ids" >> beam.FlatMap(id_rows, buckets).with_output_types(Bucket)
-            | "SharedIds" >> ResolveBuckets(SharedIdWriter(context.staging))
+            | "IdEdges" >> ResolveBuckets(SharedIdWriter(context.staging))
         )
         if context.clean.exact_dedup.enabled:
             _ = (
