@@ -30,7 +30,7 @@ def run(
     """Kept documents, rejected rows and the report of a run without rules, in this process."""
     recipe = Recipe.model_validate(
         {
-            "name": "r", "output": str(tmp_path / "run"), "corpus": {"sources": sources, "max_bad_fraction": 1.0, **corpus},  # noqa: E501
+            "name": "r", "output": str(tmp_path / "run"), "corpus": {"sources": sources, "max_bad_fraction": 1.0, **corpus},
             "clean": {"rules": {}, "minhash": {"enabled": False}},
         }
     )  # fmt: skip
@@ -46,7 +46,7 @@ def run(
 def test_metadata_and_shared_ids(tmp_path: Path, capsys: Any) -> None:
     lines = [
         {"id": "a", "text": "one text", "lang": "en"}, {"id": "a", "text": "another text", "lang": None},
-        {"id": "b", "text": "third text"}, {"id": "c", "text": "the same"}, {"id": "c", "text": "the same"}, {"text": 5},  # noqa: E501
+        {"id": "b", "text": "third text"}, {"id": "c", "text": "the same"}, {"id": "c", "text": "the same"}, {"text": 5},
     ]  # fmt: skip
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (tmp_path / "b.csv").write_text("id,text,lang\nb,fourth text,de\nd,the last,fr\n")
@@ -59,7 +59,7 @@ def test_metadata_and_shared_ids(tmp_path: Path, capsys: Any) -> None:
         ],
     )
     assert [(row["id"], row["text"], row["metadata"]) for row in kept] == [
-        ("a", "one text", '{"lang":"en"}'), ("a", "another text", None), ("b", "third text", None), ("c", "the same", None),  # noqa: E501
+        ("a", "one text", '{"lang":"en"}'), ("a", "another text", None), ("b", "third text", None), ("c", "the same", None),
         ("b", "fourth text", '{"lang":"de"}'), ("d", "the last", '{"lang":"fr"}'),
     ]  # fmt: skip
     assert {row["reasons"][0]["rule"]: row["metadata"] for row in rejected} == {

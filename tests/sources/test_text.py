@@ -139,7 +139,7 @@ def test_json_faults_are_rows_of_their_own(read: Any, tmp_path: Path) -> None:
     path = tmp_path / "f.jsonl"
     deep = b'{"text": "t", "m": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     path.write_bytes(
-        b'\xef\xbb\xbf{"text": "one\\u0000"}\n\x00\x00\n{"text": "\xff"}\n[1]\n{"text": 3}\n{"body": ""}\n\n{"text": "end"}\n'  # noqa: E501
+        b'\xef\xbb\xbf{"text": "one\\u0000"}\n\x00\x00\n{"text": "\xff"}\n[1]\n{"text": 3}\n{"body": ""}\n\n{"text": "end"}\n'
         + deep
         + b'\n{"text": "\xed\xa0\x80"}'
     )

@@ -23,7 +23,7 @@ HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" xml:lang=
   <siteinfo><sitename>W</sitename><dbname>dewiki</dbname><base>https://de.wikipedia.org/wiki/Hauptseite</base>
     <namespaces><namespace key="6" case="first-letter">Datei</namespace><namespace key="14">Kategorie</namespace></namespaces>
   </siteinfo>
-"""  # noqa: E501
+"""
 ENWIKI = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 
 
@@ -33,7 +33,7 @@ def page(
     """A page of a dump."""
     name = title or f"Seite {number}"
     return (
-        f"  <page>\n    <title>{html.escape(name)}</title>\n    <ns>{ns}</ns>\n    <id>{number}</id>{inside}\n    <revision>"  # noqa: E501
+        f"  <page>\n    <title>{html.escape(name)}</title>\n    <ns>{ns}</ns>\n    <id>{number}</id>{inside}\n    <revision>"
         f"<id>{number + 7}</id><timestamp>2024-01-01T00:00:00Z</timestamp><model>{model}</model>"
         f'<text xml:space="preserve">{html.escape(text)}</text></revision>\n  </page>\n'
     )
