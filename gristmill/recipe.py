@@ -118,7 +118,7 @@ class FieldsSource(Section):
         "text", description="The field that holds the text; a dot goes into nested fields."
     )
     id_field: OptionalText = Field(
-        "id", description="Where it is absent or null, the id is made from file name and place."
+        "id", description='Where it is absent, null or "off", the id is made from file name and place.'
     )
     url_field: str | None = Field(None, description="The field that holds the address.")
     metadata_fields: list[str] = Field([], description=_METADATA)
