@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob as local_glob
+import io
 import json
 import os
 import shutil
@@ -39,7 +40,11 @@ def _local(path: str) -> str:
 
 
 def _remote(path: str) -> tuple[Any, str]:
-    filesystem, inner = fsspec.core.url_to_fs(path)
+    """The file system of a URL and the name it has there; InputError when it cannot be had, as without its package."""
+    try:
+        filesystem, inner = fsspec.core.url_to_fs(path)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{path}: cannot be opened: {error}") from error
     return filesystem, inner
 
 
@@ -49,6 +54,14 @@ def join(*parts: str) -> str:
     for part in parts[1:]:
         path = part if is_remote(part) else os.path.join(path, part)
     return path
+
+
+def full_name(path: str) -> str:
+    """The path as ``glob`` spells it: a local one without ``file://``, a URL as its file system writes it."""
+    if is_remote(path):
+        filesystem, inner = _remote(path)
+        return str(filesystem.unstrip_protocol(inner))
+    return _local(path)
 
 
 def base_name(path: str) -> str:
@@ -189,7 +202,8 @@ def open_input(path: str) -> BinaryIO:
     try:
         if is_remote(path):
             filesystem, inner = _remote(path)
-            return cast(BinaryIO, filesystem.open(inner, "rb"))
+            # fsspec's own files lack parts of what Python's have (a bounded readline, read1).
+            return cast(BinaryIO, io.BufferedReader(filesystem.open(inner, "rb"), buffer_size=_CHUNK))
         return open(_local(path), "rb")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error

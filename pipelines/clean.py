@@ -27,6 +27,7 @@ from pipelines.columnar import Block, Bucket, ResolveBuckets, bucket_count, part
 from pipelines.dedup.clusters import star_edges
 from pipelines.dedup.decide import is_bad_rows, write_verdicts
 from pipelines.dedup.minhash import implied_threshold
+from pipelines.dedup.shared_ids import SharedIdWriter, count_shared_ids, id_rows
 from pipelines.finish_split import FinishContext, finish_split
 from pipelines.runners import Execution, run_pipeline, worker_error
 from pipelines.score_split import ScoreContext, score_split
@@ -37,7 +38,9 @@ from pipelines.splits import find_files, make_splits
 def clean_fingerprint(recipe: Recipe) -> tuple[str, dict[str, Any], dict[str, str]]:
     """Fingerprint, recipe part and input digests of the clean stage. Reads every input file once."""
     part = {
-        "corpus": recipe.corpus.model_dump(mode="json", exclude={"sources": {"__all__": {"paths"}}}),
+        "corpus": recipe.corpus.model_dump(
+            mode="json", exclude={"sources": {"__all__": {"paths", "dataset"}}}
+        ),
         "clean": recipe.clean.model_dump(mode="json"),
     }
     inputs = {label: storage.checksum(path) for _, path, label in find_files(recipe.corpus)}
@@ -81,6 +84,7 @@ def clean(
     _refuse_bad_corpus(recipe, splits, tallies, staging)
     with watch.step("decide duplicates"):
         duplicates = write_verdicts(staging, len(splits))
+        shared_ids = count_shared_ids(staging, len(splits))
     finish = FinishContext(directory, staging, len(splits), _row_bases(splits, tallies))
     with watch.step("write documents", total):
         run_pipeline(
@@ -88,7 +92,7 @@ def clean(
             label="write documents", input_bytes=total, finished_bytes=_weigh(splits, staging, "account-"),
         )  # fmt: skip
     accounts = [storage.read_json(names.account(staging, split.number)) for split in splits]
-    report = clean_report(tallies, accounts, duplicates, rules.names)
+    report = clean_report(tallies, accounts, duplicates, rules.names) | {"duplicate_ids": shared_ids}
     if not report["documents_kept"]:
         worst = max(report["waterfall"], key=lambda step: step["first"])
         raise InputError(
@@ -103,6 +107,11 @@ def clean(
         f"  {report['rows_in']} rows in = {report['documents_kept']} kept + {report['documents_rejected']} rejected"
         f" + {report['unreadable']} unreadable"
     )
+    if shared_ids["ids"]:
+        reporter.warn(
+            f"clean: {shared_ids['documents']} documents share {shared_ids['ids']} ids, the first is "
+            f"{shared_ids['examples'][0]!r}; they are kept as they are: if ids matter later, set another id_field"
+        )
     return True
 
 
@@ -142,6 +151,11 @@ def _score_pipeline(
             | "Splits" >> beam.Create(splits)
             | "Spread" >> beam.Reshuffle()
             | "Score" >> beam.Map(_score, context).with_output_types(pa.RecordBatch)
+        )
+        _ = (
+            keys
+            | "Ids" >> beam.FlatMap(id_rows, buckets).with_output_types(Bucket)
+            | "IdEdges" >> ResolveBuckets(SharedIdWriter(context.staging))
         )
         if context.clean.exact_dedup.enabled:
             _ = (
