@@ -21,6 +21,8 @@ from gristmill.errors import RecipeError
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+#: How text is cut into words for the cleaning rules.
+WordMode = Literal["unicode", "whitespace", "spacy"]
 
 
 class Section(BaseModel):
@@ -85,7 +87,13 @@ class MinHashConfig(Section):
 class CleanConfig(Section):
     """Which rules decide, in which order, and how duplicates are found."""
 
-    words: Literal["unicode", "whitespace"] = Field("unicode", description="How text is cut into words for the rules.")
+    words: WordMode = Field(
+        "unicode",
+        description="How text is cut into words for the rules; spacy: as datatrove does, slower at first, needs gristmill[spacy].",
+    )
+    words_language: str = Field(
+        "auto", description='words = "spacy" only: an ISO 639 code; auto: the language found for each document.'
+    )
     repair: bool = Field(True, description="ftfy, NFC, control characters, trailing white space.")
     rules: dict[str, dict[str, Any]] = Field(
         default_factory=lambda: {"language": {}, "gopher_repetition": {}, "gopher_quality": {}},

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from gristmill.errors import RecipeError
 from gristmill.recipe import suggestion
+from pipelines.cleaning.c4 import C4, C4Paragraphs
+from pipelines.cleaning.fineweb import FineWeb
 from pipelines.cleaning.gopher_quality import GopherQuality
 from pipelines.cleaning.gopher_repetition import GopherRepetition
 from pipelines.cleaning.language import Language
@@ -18,7 +20,7 @@ from pipelines.cleaning.rules import Rule
 #: Name in a recipe → rule class. A class has ``name``, ``Config`` (its pydantic model) and takes a
 #: ``Config``.
 RULES: dict[str, type[Any]] = {
-    rule.name: rule for rule in (Language, Length, GopherRepetition, GopherQuality)
+    rule.name: rule for rule in (Language, Length, GopherRepetition, GopherQuality, C4, C4Paragraphs, FineWeb)
 }
 
 
