@@ -11,6 +11,7 @@ import os
 import tomllib
 import types
 import typing
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -323,7 +324,20 @@ def _with_paths(recipe: Recipe, folder: str) -> Recipe:
         for name, task in recipe.finetune.items()
     }
     corpus = recipe.corpus.model_copy(update={"sources": sources})
-    return recipe.model_copy(update={"corpus": corpus, "finetune": finetune})
+    rules = {name: change_rule_files(options, resolve) for name, options in recipe.clean.rules.items()}
+    clean = recipe.clean.model_copy(update={"rules": rules})
+    return recipe.model_copy(update={"corpus": corpus, "clean": clean, "finetune": finetune})
+
+
+def change_rule_files(options: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """A rule's options with its file names changed: keys that end with ``_file``, and the values of ``files``."""
+    changed = dict(options)
+    for key, value in options.items():
+        if key.endswith("_file") and isinstance(value, str):
+            changed[key] = change(value)
+        elif key == "files" and isinstance(value, dict):
+            changed[key] = {name: change(path) if isinstance(path, str) else path for name, path in value.items()}
+    return changed
 
 
 def _explain(error: ValidationError) -> str:

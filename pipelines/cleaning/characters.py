@@ -131,6 +131,7 @@ class Characters:
         return found
 
 
+@lru_cache(maxsize=64)
 def character_table(characters: str | frozenset[str]) -> npt.NDArray[np.bool_]:
     """``(0x110000,)`` which code points are among some characters."""
     table = np.zeros(_CODES, np.bool_)
