@@ -1,12 +1,14 @@
-"""Gopher repetition, Gopher quality, C4 and FineWeb on the same documents, here and in datatrove, by CPU time.
+"""Gopher repetition, Gopher quality, C4 and FineWeb on the same documents, here and in datatrove, by CPU
+time.
 
-    python benchmarks/filters.py DOCUMENTS.jsonl[.zst] --datatrove /where/datatrove/is/bin/python [--count 4000]
+    python benchmarks/filters.py DOCUMENTS.jsonl[.zst] --datatrove /where/datatrove/is/bin/python
+        [--count 4000]
 
-datatrove needs an interpreter of its own (``pip install datatrove==0.10.1 spacy nltk regex``). Both run in processes
-of their own, in turn, ``--rounds`` times; a document that a filter rejects goes to no further filter of datatrove's,
-while every rule of ours looks at every document. *Cold* is our first pass over the documents, spaCy's start not
-counted on either side; *warm* the second, with every chunk in the table. Prints one line a measurement and the ratios
-of the medians.
+datatrove needs an interpreter of its own (``pip install datatrove==0.10.1 spacy nltk regex``). Both run in
+processes of their own, in turn, ``--rounds`` times; a document that a filter rejects goes to no further filter of
+datatrove's, while every rule of ours looks at every document. *Cold* is our first pass over the documents,
+spaCy's start not counted on either side; *warm* the second, with every chunk in the table. Prints one line a
+measurement and the ratios of the medians.
 """
 
 from __future__ import annotations
@@ -77,7 +79,9 @@ def read(path: str, count: int) -> list[str]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("documents")
     parser.add_argument("--datatrove", help="an interpreter that has datatrove; none: ours alone")
     parser.add_argument("--count", type=int, default=4000)
@@ -104,7 +108,10 @@ def main() -> None:
                 for name in ("cold", "warm"):
                     if name in found:
                         measured.setdefault(f"{kind} {name}", []).append(found[name])
-                        print(f"{kind:10} {name}: {found[name]:8.2f} s  {size / found[name]:7.2f} MB/s  kept {found['kept']}")
+                        speed = size / found[name]
+                        print(
+                            f"{kind:10} {name}: {found[name]:8.2f} s  {speed:7.2f} MB/s  kept {found['kept']}"
+                        )
     base = statistics.median(measured.get("datatrove cold", [float("nan")]))
     for name, seconds in measured.items():
         middle = statistics.median(seconds)

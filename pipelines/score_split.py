@@ -140,7 +140,7 @@ class _Scorer:
         if clean.repair:
             shown = normalize(shown)
         judged = self._rules.judge(shown, block.urls)
-        reasons, shown = judged.reasons, judged.texts
+        reasons, shown = judged.reasons, list(judged.texts)
         for place, length in long.items():
             reasons[place] = [{"rule": TOO_LONG, "value": float(length), "threshold": float(clean.max_characters)}]
         self._count(judged.histograms(skip=set(long)))

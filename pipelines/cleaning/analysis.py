@@ -52,8 +52,8 @@ class Analyzer:
         max_chunks: int = MAX_CHUNKS,
         max_characters: int = MAX_CHUNK_CHARACTERS,
     ) -> None:
-        """``words`` names how chunks are split (``words.MODES``), ``language`` whose words they are where that
-        makes a difference ("auto": each document's own, as found by ``language.detect``).
+        """``words`` names how chunks are split (``words.MODES``), ``language`` whose words they are where
+        that makes a difference ("auto": each document's own, as found by ``language.detect``).
 
         RecipeError for a name that is not there, or a splitter whose package is not installed.
         """
@@ -275,7 +275,8 @@ class WordFeatures:
 
 
 class Encoded(NamedTuple):
-    """Words of a batch: ``word_ids`` ``(N,)`` and ``chunk_words`` ``(C + 1,)``, where each chunk's words begin."""
+    """Words of a batch: ``word_ids`` ``(N,)`` and ``chunk_words`` ``(C + 1,)``, where each chunk's words
+    begin."""
 
     word_ids: npt.NDArray[np.int32]
     chunk_words: I64
@@ -355,7 +356,8 @@ class WordTable:
         fails.
         """
         new_keys, where = np.unique(keys[missing], return_index=True)
-        places = missing[where]
+        order = np.argsort(where)
+        new_keys, places = new_keys[order], missing[where[order]]
         chunks = characters.chunks
         documents = np.searchsorted(chunks.bounds, places, side="right") - 1
         offsets = characters.bounds[documents]

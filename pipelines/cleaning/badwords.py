@@ -24,10 +24,11 @@ _NO_SPACES = ("ja", "th", "zh")
 class BadWordsConfig(Section):
     """A document with a word of its language's list is rejected.
 
-    ``files``: language code (lid.176's, as the language rule has it) → file; ``all`` serves every language that has
-    no list of its own. Words are looked for in the lowered text between characters that are no word characters
-    (``(?:\\W|^)(...)(?:\\W|$)``), in Japanese, Thai and Chinese anywhere. ``keep_fraction`` of the documents found
-    are let through, which ones depends on ``seed`` and the text alone.
+    ``files``: language code (lid.176's, as the language rule has it) → file; ``all`` serves every language
+    that has no list of its own. Words are looked for in the lowered text between characters that are no word
+    characters
+    (``(?:\\W|^)(...)(?:\\W|$)``), in Japanese, Thai and Chinese anywhere. ``keep_fraction`` of the documents
+    found are let through, which ones depends on ``seed`` and the text alone.
     """
 
     files: dict[str, str] = Field(min_length=1)
@@ -79,8 +80,9 @@ class WordList:
     def __init__(self, words: Iterable[str], *, anywhere: bool = False) -> None:
         escaped = "|".join(re.escape(word) for word in dict.fromkeys(words))
         self._pattern = re.compile(escaped if anywhere else rf"(?:\W|^)({escaped})(?:\W|$)")
-        # Where a word is found, the first run of word characters in it is a run of the text: to see which runs a text
-        # has is much quicker than the pattern. One without such a run has to be asked for by the pattern.
+        # Where a word is found, the first run of word characters in it is a run of the text: to see which
+        # runs a text has is much quicker than the pattern. One without such a run has to be asked for by the
+        # pattern.
         runs = [_RUNS.search(word) for word in words]
         self._first_runs = None if anywhere or None in runs else {run[0] for run in runs if run}
 

@@ -1,8 +1,9 @@
-"""A rule whose options are not the same for every language, as FineWeb-2 has it (Penedo et al. 2025, arXiv 2506.20920).
+"""A rule whose options are not the same for every language, as FineWeb-2 has it (Penedo et al. 2025, arXiv
+2506.20920).
 
-Any rule of a recipe can name a file: ``[clean.rules.gopher_quality] by_language_file = "fineweb2.toml"``. TOML, or YAML
-where PyYAML is installed: a table a language (lid.176's code, as the language rule has it), in it a table a rule with
-the keys that differ from the recipe's::
+Any rule of a recipe can name a file: ``[clean.rules.gopher_quality] by_language_file = "fineweb2.toml"``.
+TOML, or YAML where PyYAML is installed: a table a language (lid.176's code, as the language rule has it), in
+it a table a rule with the keys that differ from the recipe's::
 
     [fr.language]
     min_score = 0.824
@@ -11,8 +12,8 @@ the keys that differ from the recipe's::
     max_list_ratio = 0.185
     max_char_dup_ratio = 0.264
 
-A document gets its language's options, by the language that was found for it; one whose language is not in the file
-gets the recipe's.
+A document gets its language's options, by the language that was found for it; one whose language is not in
+the file gets the recipe's.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""C4's line and document rules (Raffel et al. 2020, section 2.2; TensorFlow Datasets' ``c4_utils.clean_page``), as
-datatrove 0.10.1's ``C4QualityFilter`` or as TensorFlow Datasets has them. An edit: lines are taken out.
+"""C4's line and document rules (Raffel et al. 2020, section 2.2; TensorFlow Datasets'
+``c4_utils.clean_page``), as datatrove 0.10.1's ``C4QualityFilter`` or as TensorFlow Datasets has them. An
+edit: lines are taken out.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ _LINE_REASONS = ("long_word", "no_end_mark", "few_words", "javascript", "policy"
 class C4Config(Section):
     """What is taken out. null switches a limit off, false a question.
 
-    Of each line, white space at its ends put aside, in this order: a word of more than 1,000 characters: the line
-    goes; citations (``[12]``, ``[]``, ``[edit]``, ``[citation needed]``) are taken out; no end mark at its end, or
-    ``...``: it goes; too few white-space words: it goes; "lorem ipsum": the *document* is rejected; "javascript": the
-    line goes; ``{``: the document is rejected; a phrase of policy notices: the line goes. Then a document with too
-    few sentences in the lines that are left is rejected. Phrases are looked for in lower case.
+    Of each line, white space at its ends put aside, in this order: a word of more than 1,000 characters: the
+    line goes; citations (``[12]``, ``[]``, ``[edit]``, ``[citation needed]``) are taken out; no end mark at
+    its end, or ``...``: it goes; too few white-space words: it goes; "lorem ipsum": the *document* is
+    rejected; "javascript": the line goes; ``{``: the document is rejected; a phrase of policy notices: the line
+    goes. Then a document with too few sentences in the lines that are left is rejected. Phrases are looked for in lower case.
 
     The two presets differ (a key given beside the preset wins):
 
@@ -56,8 +57,9 @@ class C4Config(Section):
     end marks           ``. ? ! " '``               ``. ? ! "``
     ==================  ==========================  =======================
 
-    Sentences are those of spaCy's rule-based sentencizer, line by line, as datatrove counts them (exactly with
-    ``words = "spacy"``, else on the recipe's words); TensorFlow Datasets asks NLTK's punkt, which needs a model.
+    Sentences are those of spaCy's rule-based sentencizer, line by line, as datatrove counts them (exactly
+    with ``words = "spacy"``, else on the recipe's words); TensorFlow Datasets asks NLTK's punkt, which needs
+    a model.
     """
 
     preset: Literal["datatrove", "tfds"] = "datatrove"
@@ -97,8 +99,9 @@ class C4:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """``lorem_ipsum`` and ``curly_bracket`` are 1 for a document with a line for which it is rejected, the
-        first such line only (what is behind it is not looked at); ``sentences`` is counted up to the limit.
+        """``lorem_ipsum`` and ``curly_bracket`` are 1 for a document with a line for which it is rejected,
+        the first such line only (what is behind it is not looked at); ``sentences`` is counted up to the
+        limit.
         """
         least = self.config.min_sentences
         return (
@@ -108,8 +111,8 @@ class C4:
         )
 
     def edit(self, analysis: Analysis) -> Edited:
-        """Lines that stay, stripped, joined by line feeds. Removed: lines by reason (blank ones are not counted) with
-        their characters, and ``citations``.
+        """Lines that stay, stripped, joined by line feeds. Removed: lines by reason (blank ones are not
+        counted) with their characters, and ``citations``.
         """
         lines = analysis.lines
         why = self._by_shape(analysis, lines)
@@ -149,7 +152,8 @@ class C4:
         return why
 
     def _by_content(self, analysis: Analysis, lines: Lines, why: npt.NDArray[np.int8]) -> _Found:
-        """Fill in ``why`` for what takes reading the text: most documents have nothing of the kind in them."""
+        """Fill in ``why`` for what takes reading the text: most documents have nothing of the kind in
+        them."""
         config = self.config
         found = _Found.nothing(len(analysis))
         phrases = [
@@ -230,7 +234,8 @@ class C4:
 
 
 class _Found(NamedTuple):
-    """What reading the texts brought: per document, and the new texts of lines that lost citations, by line."""
+    """What reading the texts brought: per document, and the new texts of lines that lost citations, by
+    line."""
 
     lorem_ipsum: npt.NDArray[np.bool_]
     curly_bracket: npt.NDArray[np.bool_]
@@ -276,8 +281,8 @@ def _join(
 
 
 class C4ParagraphsConfig(Section):
-    """mC4's rule (TensorFlow Datasets' ``c4_utils``, datatrove's ``C4ParagraphFilter``): the third longest of the lines between line
-    feeds has at least 200 characters, so there are three such lines. null: off.
+    """mC4's rule (TensorFlow Datasets' ``c4_utils``, datatrove's ``C4ParagraphFilter``): the third longest
+    of the lines between line feeds has at least 200 characters, so there are three such lines. null: off.
     """
 
     min_third_longest_line: Positive | None = 200

@@ -1,5 +1,5 @@
-"""The characters of a batch as one array, and the two walks over it that everything else starts from: white-space
-chunks and lines.
+"""The characters of a batch as one array, and the two walks over it that everything else starts from:
+white-space chunks and lines.
 
 Positions are in Unicode code points, so that ``text[a - bounds[d] : b - bounds[d]]`` is the span ``a..b`` of
 document d.
@@ -33,8 +33,8 @@ class Chunks(NamedTuple):
     """Runs of characters that are not white space, of all documents; C in all.
 
     ``start``, ``end`` ``(C,)``: positions; ``hash`` ``(C,)``: a 64-bit hash of the characters; ``bounds``
-    ``(D + 1,)``: where each document's chunks begin; ``loose`` ``(C,)``: the white space before it is something
-    else than one blank.
+    ``(D + 1,)``: where each document's chunks begin; ``loose`` ``(C,)``: the white space before it is
+    something else than one blank.
     """
 
     start: I64
@@ -47,9 +47,9 @@ class Chunks(NamedTuple):
 class Lines(NamedTuple):
     """Lines of all documents; L in all.
 
-    ``start``, ``end``: the line without its line end; ``first``, ``last``: the same without white space at both
-    ends (``first == last`` for a blank line); ``words``: chunks on it; ``longest``: characters of its longest
-    chunk; ``hash``: of the whole line; ``bounds`` ``(D + 1,)``: where each document's lines begin.
+    ``start``, ``end``: the line without its line end; ``first``, ``last``: the same without white space at
+    both ends (``first == last`` for a blank line); ``words``: chunks on it; ``longest``: characters of its
+    longest chunk; ``hash``: of the whole line; ``bounds`` ``(D + 1,)``: where each document's lines begin.
     """
 
     start: I64
@@ -155,7 +155,7 @@ def sum_between(values: npt.NDArray[np.generic], bounds: I64) -> I64:
     return running[bounds[1:]] - running[bounds[:-1]]
 
 
-# -- compiled --------------------------------------------------------------------------------------------------
+# -- compiled ------------------------------------------------------------------------------------------------
 
 _CHUNK_TYPES = (
     "Tuple((i8[::1], i8[::1], u8[::1], i8[::1], b1[::1]))(Array(u4, 1, 'C', readonly=True), i8[::1], u1[::1])"
@@ -224,7 +224,7 @@ def find_lines(
         at, stop = bounds[d], bounds[d + 1]
         while at < stop:
             start[found] = at
-            head, tail, count, most, run = np.int64(-1), at, 0, np.int64(0), np.int64(0)
+            head, tail, count, most, run = np.int64(-1), at, np.int64(0), np.int64(0), np.int64(0)
             mixed = _SEED
             while at < stop:
                 code = codes[at]
@@ -234,7 +234,7 @@ def find_lines(
                 mixed = (mixed ^ np.uint64(code)) * _MIX
                 mixed ^= mixed >> _SHIFT
                 if kind:
-                    run = 0
+                    run = np.int64(0)
                 else:
                     if head < 0:
                         head = at
@@ -254,8 +254,8 @@ def find_lines(
                 at += 2 if every_break and codes[at] == _CR and at + 1 < stop and codes[at + 1] == _LF else 1
         line_bounds[d + 1] = found
     return (
-        start[:found], end[:found], first[:found], last[:found], words[:found], longest[:found], hashes[:found],
-        line_bounds,
+        start[:found], end[:found], first[:found], last[:found], words[:found], longest[:found],
+        hashes[:found], line_bounds,
     )  # fmt: skip
 
 

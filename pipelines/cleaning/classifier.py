@@ -1,5 +1,5 @@
-"""Quality classifiers the user brings: a fastText model, or a scikit-learn pipeline saved with skops. Neither file is
-ever unpickled.
+"""Quality classifiers the user brings: a fastText model, or a scikit-learn pipeline saved with skops.
+Neither file is ever unpickled.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pipelines.cleaning.rules import Bound, Scores
 class FastTextConfig(Section):
     """The probability that a fastText model gives a label must be high enough, or low enough.
 
-    The text is put to it in one line (white space becomes single blanks), as fastText is trained; ``characters``:
-    how much of it, from its beginning.
+    The text is put to it in one line (white space becomes single blanks), as fastText is trained;
+    ``characters``: how much of it, from its beginning.
     """
 
     model_file: str = Field(description="A supervised .bin or .ftz model.")
@@ -47,7 +47,8 @@ class FastTextClassifier:
         if self._label not in known:
             names = ", ".join(sorted(name.removeprefix("__label__") for name in known)[:12])
             raise RecipeError(
-                f"clean.rules.fasttext.label = {config.label!r}: {config.model_file} has no such label; it has {names}"
+                f"clean.rules.fasttext.label = {config.label!r}: {config.model_file} has no such label;"
+                f" it has {names}"
             )
 
     @property
@@ -67,10 +68,11 @@ class FastTextClassifier:
 
 
 class SklearnConfig(Section):
-    """The probability that a scikit-learn classifier of texts gives a class must be high enough, or low enough.
+    """The probability that a scikit-learn classifier of texts gives a class must be high enough, or low
+    enough.
 
-    ``model_file``: a pipeline from raw texts to ``predict_proba``, saved with ``skops.io.dump``. A file with types
-    skops does not trust is refused, unless every one of them is named in ``trusted``.
+    ``model_file``: a pipeline from raw texts to ``predict_proba``, saved with ``skops.io.dump``. A file with
+    types skops does not trust is refused, unless every one of them is named in ``trusted``.
     """
 
     model_file: str

@@ -14,12 +14,12 @@ from gristmill.recipe import Fraction, Section
 from pipelines.cleaning.analysis import Analysis
 from pipelines.cleaning.characters import character_table, sum_between
 from pipelines.cleaning.punctuation import TERMINAL
-from pipelines.cleaning.rules import Axis, Bound, Scores, ratio
+from pipelines.cleaning.rules import Bound, Scores, ratio
 
 
 class FineWebConfig(Section):
-    """Limits, FineWeb's values; all comparisons are strict, null switches a limit off. Lines are those between line
-    feeds that are not blank.
+    """Limits, FineWeb's values; all comparisons are strict, null switches a limit off. Lines are those
+    between line feeds that are not blank.
 
     - lines that end with terminal punctuation (``punctuation.TERMINAL``, any script): at least 0.12;
     - lines of at most 30 characters: at most 0.67;

@@ -34,8 +34,8 @@ class GopherRepetitionConfig(Section):
     share of characters in them; ``top_n_grams`` and ``dup_n_grams`` map words of an n-gram to a share of
     characters.
 
-    Where sources differ the choice is datatrove's, and a key: dolma counts *all* copies of a paragraph or line that
-    occurs more than once, the first too (``count_copies = "all"``).
+    Where sources differ the choice is datatrove's, and a key: dolma counts *all* copies of a paragraph or
+    line that occurs more than once, the first too (``count_copies = "all"``).
     """
 
     dup_para_frac: Fraction | None = 0.30
@@ -115,7 +115,8 @@ def _wanted(sizes: dict[int, float]) -> np.ndarray[tuple[int], np.dtype[np.bool_
 
 
 def _duplicates(parts: list[str], every: bool) -> tuple[int, int, int]:
-    """How many parts repeat an earlier one (``every``: or are repeated later), their characters, all parts."""
+    """How many parts repeat an earlier one (``every``: or are repeated later), their characters, all
+    parts."""
     distinct = set(parts)
     if len(distinct) == len(parts):
         return 0, 0, len(parts)

@@ -9,8 +9,9 @@ from typing import Any
 
 @cache
 def compiled(kernel: Callable[..., Any], signature: str) -> Callable[..., Any]:
-    """``kernel`` compiled for the types of ``signature``, once per process: under a second from numba's on-disk
-    cache, a few seconds where there is none. numba is imported here, so that importing the rules stays light.
+    """``kernel`` compiled for the types of ``signature``, once per process: under a second from numba's
+    on-disk cache, a few seconds where there is none. numba is imported here, so that importing the rules
+    stays light.
     """
     import numba
 

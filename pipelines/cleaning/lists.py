@@ -1,4 +1,5 @@
-"""Lists that a recipe names by file: one entry a line, UTF-8; blank lines and those that begin with ``#`` are left out."""
+"""Lists that a recipe names by file: one entry a line, UTF-8; blank lines and those that begin with ``#``
+are left out."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from gristmill.errors import RecipeError
 
 
 def read_list(path: str) -> list[str]:
-    """The entries of a list, white space at their ends put aside; RecipeError where there is no such text file."""
+    """The entries of a list, white space at their ends put aside; RecipeError where there is no such text
+    file."""
     try:
         text = storage.read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,5 +1,5 @@
-"""Ratios that NeMo Curator's heuristic filters bound beside Gopher's (``filters/heuristic_filter.py``, after Gopher,
-CCNet and C4).
+"""Ratios that NeMo Curator's heuristic filters bound beside Gopher's (``filters/heuristic_filter.py``, after
+Gopher, CCNet and C4).
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class NemoConfig(Section):
     - ``non_alphanumeric``: neither a letter, a digit, white space nor ``. , ! ?``: 0.25;
     - ``digits``: 0.15; ``urls`` (``http(s)://``, ``ftp://``, ``www.`` up to white space): 0.20;
     - ``white_space``: 0.25; ``parentheses`` (``( ) [ ]``): 0.10;
-    - ``boilerplate``, share of the paragraphs (parted by blank lines) with a phrase of policy notices; one with
+    - ``boilerplate``, share of the paragraphs (parted by blank lines) with a phrase of policy notices; one
+      with
       "lorem ipsum" counts as all: 0.40;
-    - ``no_end_mark``, share of the non-blank lines that do not end with ``. ? ! " '``: 0.85 (NeMo cuts sentences
-      with NLTK's model; lines need none).
+    - ``no_end_mark``, share of the non-blank lines that do not end with ``. ? ! " '``: 0.85 (NeMo cuts
+      sentences with NLTK's model; lines need none).
     """
 
     max_non_alphanumeric: Fraction | None = 0.25

@@ -1,5 +1,5 @@
-"""Personal data replaced: e-mail and IP addresses as datatrove 0.10.1's ``PIIFormatter`` has them (FineWeb's last step),
-IPv6 and telephone numbers as defined here. An edit; it rejects nothing.
+"""Personal data replaced: e-mail and IP addresses as datatrove 0.10.1's ``PIIFormatter`` has them (FineWeb's
+last step), IPv6 and telephone numbers as defined here. An edit; it rejects nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _EMAIL = re.compile(
 _IPV4 = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")
 # Three or more groups of hexadecimal digits with colons between, "::" among them; ``ipaddress`` decides.
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
-# An international number: + and a country code, then groups of digits with blanks, dots, hyphens or brackets between.
+# An international number: + and a country code, then groups of digits with blanks, dots, hyphens or brackets
+# between.
 _PHONE = re.compile(r"(?<![\w+])\+[1-9](?:[ .()/-]{0,2}\d){7,14}(?!\d)")
 _CHUNK_WITH_AT = re.compile(r"\S*@\S*")
 
@@ -33,11 +34,12 @@ _CHUNK_WITH_AT = re.compile(r"\S*@\S*")
 class PiiConfig(Section):
     """What is replaced, and by what: the replacements of a kind take turns within a document, from the first.
 
-    ``emails`` and ``ips`` find what datatrove finds, IPv4 addresses inside longer numbers too; its replacements take
-    turns over all documents of a worker, which would make a document's text depend on the ones before it.
-    ``ipv6``: addresses standing alone. ``phones``: international numbers, ``+`` and 8 to 15 digits in groups; national
-    forms cannot be told from other numbers. An address that is not public (private, loopback, documentation) stays
-    when ``public_ips_only`` is set.
+    ``emails`` and ``ips`` find what datatrove finds, IPv4 addresses inside longer numbers too; its
+    replacements take turns over all documents of a worker, which would make a document's text depend on the
+    ones before it.
+    ``ipv6``: addresses standing alone. ``phones``: international numbers, ``+`` and 8 to 15 digits in
+    groups; national forms cannot be told from other numbers. An address that is not public (private,
+    loopback, documentation) stays when ``public_ips_only`` is set.
     """
 
     emails: bool = True

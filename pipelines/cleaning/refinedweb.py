@@ -1,5 +1,7 @@
-"""RefinedWeb's line rules (Penedo et al. 2023, appendix G.2, arXiv 2306.01116), as DCLM baseline has them (Li et al.
-2024, section 4.2). An edit: lines that are no prose are taken out, and a document that loses many words is rejected.
+"""RefinedWeb's line rules (Penedo et al. 2023, appendix G.2, arXiv 2306.01116), as DCLM baseline has them
+(Li et al.
+2024, section 4.2). An edit: lines that are no prose are taken out, and a document that loses many words is
+rejected.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class RefinedWebConfig(Section):
     - more than 0.5 of the characters are capitals; more than 0.999999 are digits;
     - the line is a counter (``12 likes``, ``3.4K views``);
     - fewer than 2 white-space words;
-    - at most 10 words, and it begins with ``sign-in``, ends with ``read more...`` or has ``items in cart`` in it
+    - at most 10 words, and it begins with ``sign-in``, ends with ``read more...`` or has ``items in cart``
+      in it
       (lower case).
 
     Blank lines stay. A document that loses more than 0.05 of its words is rejected.

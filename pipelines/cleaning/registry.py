@@ -44,7 +44,7 @@ RULES: dict[str, type[Any]] = {
         FastTextClassifier,
         SklearnClassifier,
         Pii,
-    )  # fmt: skip
+    )
 }
 #: Keys that every rule, and every rule of the user's own, understands.
 _BY_LANGUAGE, _PATH = "by_language_file", "path"
@@ -80,9 +80,10 @@ def make_rule(name: str, options: Mapping[str, Any]) -> Step:
 def custom_class(name: str, path: object) -> type[Any]:
     """The class a recipe names by ``path = "module:Class"``; RecipeError where there is none that is a rule.
 
-    It is written as the rules here are: ``Config``, a pydantic model of its options (``gristmill.recipe.Section``);
-    made with a ``Config``; ``bounds``; and ``score`` or ``edit``. Its ``name`` is the recipe's. Workers import it too, so
-    its module must be installed there or on their PYTHONPATH.
+    It is written as the rules here are: ``Config``, a pydantic model of its options
+    (``gristmill.recipe.Section``); made with a ``Config``; ``bounds``; and ``score`` or ``edit``. Its
+    ``name`` is the recipe's. Workers import it too, so its module must be installed there or on their
+    PYTHONPATH.
     """
     key = f"clean.rules.{name}.{_PATH} = {path!r}"
     module_name, _, class_name = str(path).partition(":")

@@ -93,11 +93,11 @@ class Rule(Protocol):
 
 
 class Removed(NamedTuple):
-    """What an edit took out for one reason: ``count`` of things (lines, matches) and ``characters``, ``(D,)``
-    each. A replacement counts the characters it replaced.
+    """What an edit took out for one reason: ``times``, a number of things (lines, matches) and
+    ``characters``, ``(D,)`` each. A replacement counts the characters it replaced.
     """
 
-    count: I64
+    times: I64
     characters: I64
 
 
@@ -111,7 +111,8 @@ class Edited(NamedTuple):
 
 @runtime_checkable
 class Edit(Protocol):
-    """A rule that changes texts. A document that crosses one of its bounds keeps its text (and is rejected)."""
+    """A rule that changes texts. A document that crosses one of its bounds keeps its text (and is
+    rejected)."""
 
     @property
     def name(self) -> str:

@@ -98,8 +98,8 @@ class RuleSet:
 
 
 def _ask(rule: Step, analysis: Analysis) -> tuple[Edited, dict[int, str]]:
-    """A rule's answer; should it raise, each document is put to it alone, and the ones it fails on are told with the
-    error. What is the recipe's or the machine's fault is raised all the same.
+    """A rule's answer; should it raise, each document is put to it alone, and the ones it fails on are told
+    with the error. What is the recipe's or the machine's fault is raised all the same.
     """
     try:
         return _answer(rule, analysis), {}
@@ -114,7 +114,7 @@ def _ask(rule: Step, analysis: Analysis) -> tuple[Edited, dict[int, str]]:
     for place in range(len(analysis)):
         part, failed = _ask(rule, analysis.take([place]))
         parts.append(part)
-        errors.update({place: error for error in failed.values()})
+        errors.update(dict.fromkeys([place] if failed else [], failed.get(0, "")))
     scores = {
         bound.score: np.concatenate([part.scores[bound.score] for part in parts]) for bound in rule.bounds
     }
@@ -180,12 +180,13 @@ class Judgement:
     removed: dict[str, Removed]
 
     def removals(self) -> dict[str, dict[str, int]]:
-        """``{rule.reason: {"documents", "count", "characters"}}``: what edits took out of documents that passed."""
+        """``{rule.reason: {"documents", "count", "characters"}}``: what edits took out of documents that
+        passed."""
         passed = np.fromiter((not found for found in self.reasons), np.bool_, len(self.reasons))
         return {
             name: {
-                "documents": int(np.count_nonzero(taken.count[passed])),
-                "count": int(taken.count[passed].sum()),
+                "documents": int(np.count_nonzero(taken.times[passed])),
+                "count": int(taken.times[passed].sum()),
                 "characters": int(taken.characters[passed].sum()),
             }
             for name, taken in self.removed.items()

@@ -1,7 +1,7 @@
 """Where sentences end: spaCy's rule-based ``Sentencizer`` (3.8), told from words alone.
 
-A sentence ends after a word that is an end mark, with the other punctuation and end marks that follow it. White
-space other than one blank is a word to spaCy, so it begins the next sentence.
+A sentence ends after a word that is an end mark, with the other punctuation and end marks that follow it.
+White space other than one blank is a word to spaCy, so it begins the next sentence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pipelines.cleaning.punctuation import TERMINAL, characters_of
 
 Bools = npt.NDArray[np.bool_]
 
-#: What a word means for the end of a sentence: nothing; punctuation, which may follow an end mark; an end mark; a
+#: What a word means for the end of a sentence: nothing; punctuation, which may follow an end mark; an end
+#: mark; a
 #: white-space word that ends with one.
 PLAIN, PUNCTUATION, END, ENDS = range(4)
 #: spaCy's default end marks: ``punctuation.TERMINAL`` but for these, which came to Unicode or the list later.
@@ -30,26 +31,32 @@ _CLOSING = "\"'”’»)]}"
 
 def ending(word: str) -> int:
     """One of ``PLAIN``, ``PUNCTUATION``, ``END`` for a non-empty word."""
+    if word[0].isalnum():  # no punctuation: so with most words
+        return PLAIN
     if word in END_MARKS:
         return END
     return PUNCTUATION if all(unicodedata.category(character)[0] == "P" for character in word) else PLAIN
 
 
 def chunk_ending(chunk: str) -> int:
-    """The same for words that are white-space chunks: ``end.`` and ``end!)`` end a sentence, ``end...`` does not."""
+    """The same for words that are white-space chunks: ``end.`` and ``end!)`` end a sentence, ``end...`` does
+    not."""
     kind = ending(chunk)
     bare = chunk.rstrip(_CLOSING)
     return ENDS if kind == PLAIN and bare[-1:] in END_MARKS and not bare.endswith("...") else kind
 
 
 def count_sentences(
-    endings: npt.NDArray[np.uint8], chunk_words: I64, loose: Bools, line_chunks: I64, line_bounds: I64, taken: Bools,
-    enough: int,
+    endings: npt.NDArray[np.uint8], chunk_words: I64, loose: Bools, line_chunks: I64, line_bounds: I64,
+    taken: Bools, enough: int,
 ) -> I64:  # fmt: skip
-    """``(D,)`` sentences of each document's ``taken`` lines, each line on its own; counting stops at ``enough``.
+    """``(D,)`` sentences of each document's ``taken`` lines, each line on its own; counting stops at
+    ``enough``.
 
-    ``endings`` ``(N,)``: ``ending`` of each word; ``chunk_words``, ``loose``: as in ``Analysis``; ``line_chunks``
-    ``(L + 1,)``: where each line's chunks begin; ``line_bounds`` ``(D + 1,)``: where each document's lines begin.
+    ``endings`` ``(N,)``: ``ending`` of each word; ``chunk_words``, ``loose``: as in ``Analysis``;
+    ``line_chunks``
+    ``(L + 1,)``: where each line's chunks begin; ``line_bounds`` ``(D + 1,)``: where each document's lines
+    begin.
     """
     counted: I64 = compiled(_count, _TYPES)(
         endings, chunk_words, loose, line_chunks, line_bounds, taken, np.int64(enough)
@@ -61,8 +68,8 @@ _TYPES = "i8[::1](u1[::1], i8[::1], b1[::1], i8[::1], i8[::1], b1[::1], i8)"
 
 
 def _count(
-    endings: npt.NDArray[np.uint8], chunk_words: I64, loose: Bools, line_chunks: I64, line_bounds: I64, taken: Bools,
-    enough: int,
+    endings: npt.NDArray[np.uint8], chunk_words: I64, loose: Bools, line_chunks: I64, line_bounds: I64,
+    taken: Bools, enough: int,
 ) -> I64:  # fmt: skip
     counts = np.zeros(len(line_bounds) - 1, np.int64)
     for d in range(len(counts)):
@@ -79,7 +86,7 @@ def _count(
                     ended = False
                 for word in range(chunk_words[chunk], chunk_words[chunk + 1]):
                     kind = endings[word]
-                    if ended and (kind == PLAIN or kind == ENDS):
+                    if ended and (kind == PLAIN or kind == ENDS):  # noqa: SIM109 (numba)
                         counts[d] += 1
                         ended = False
                     if kind >= END:

@@ -1,5 +1,5 @@
-"""Addresses that are not wanted, by lists the user names (after RefinedWeb, Penedo et al. 2023, section 3.1, and
-datatrove's ``URLFilter``).
+"""Addresses that are not wanted, by lists the user names (after RefinedWeb, Penedo et al. 2023, section 3.1,
+and datatrove's ``URLFilter``).
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ _CUTS = re.compile(r"[^a-z0-9]+")
 
 
 class UrlConfig(Section):
-    """Lists of what is not wanted, one entry a line. Everything is compared in lower case; a document without an
-    address passes.
+    """Lists of what is not wanted, one entry a line. Everything is compared in lower case; a document
+    without an address passes.
 
     - ``domains_file``: a host that is listed (``domain``) or lies under a listed one (``subdomain``);
-    - ``prefixes_file``: an address that begins with an entry, ``http://``, ``https://`` and ``www.`` put aside;
+    - ``prefixes_file``: an address that begins with an entry, ``http://``, ``https://`` and ``www.`` put
+      aside;
     - ``words_file``: a word between characters that are neither letters nor digits; one is enough (``word``);
     - ``soft_words_file``: likewise, ``soft_words`` different ones;
-    - ``parts_file``: an entry anywhere in the address once all but letters and digits are taken out (``part``).
+    - ``parts_file``: an entry anywhere in the address once all but letters and digits are taken out
+      (``part``).
     """
 
     domains_file: str | None = None

@@ -1,8 +1,9 @@
 """How text is cut into words: each white-space chunk on its own, by a splitter ``chunks -> words of each``.
 
 White space is Python's (``str.split()``): Unicode's white space and the separators U+001C to U+001F. A
-splitter is given non-empty chunks without white space and returns at least one non-empty word of each, which must
-depend on that chunk alone, because its answer is remembered. Another way of splitting is one more name in
+splitter is given non-empty chunks without white space and returns at least one non-empty word of each, which
+must depend on that chunk alone, because its answer is remembered. Another way of splitting is one more name
+in
 ``WordMode`` and one more case in ``Splitters``.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import get_args
 
-from gristmill.recipe import WordMode
+from gristmill.recipe import WordMode as WordMode
 from pipelines.cleaning.sentences import chunk_ending, ending
 from pipelines.cleaning.spacy_words import spacy_splitter, tokenizer_name
 

@@ -1,10 +1,10 @@
-"""What datatrove's own filters (0.10.1) say of documents. Runs in an environment of its own, where datatrove and
-spaCy are installed (``pip install datatrove==0.10.1 spacy nltk regex``), and needs nothing of ours:
+"""What datatrove's own filters (0.10.1) say of documents. Runs in an environment of its own, where datatrove
+and spaCy are installed (``pip install datatrove==0.10.1 spacy nltk regex``), and needs nothing of ours:
 
     python tests/cleaning/datatrove_decisions.py DOCUMENTS.jsonl DECISIONS.jsonl
 
-A line in: ``{"text", "language"}`` (a code datatrove knows: en, de ...). A line out: the reason of each filter, null
-for a document it lets pass, and xxh3-64 (hex) of the texts that C4 and the PII formatter make.
+A line in: ``{"text", "language"}`` (a code datatrove knows: en, de ...). A line out: the reason of each
+filter, null for a document it lets pass, and xxh3-64 (hex) of the texts that C4 and the PII formatter make.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write ``datatrove_decisions.jsonl.gz``: what datatrove says of some hundreds of the demo's documents.
 
-    GRISTMILL_DATATROVE_PYTHON=/where/datatrove/is/bin/python python tests/cleaning/make_datatrove_fixture.py
+GRISTMILL_DATATROVE_PYTHON=/where/datatrove/is/bin/python python tests/cleaning/make_datatrove_fixture.py
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decision, first reason and edited text of datatrove's own filters (0.10.1), with spaCy's words.
 
 What datatrove said of some hundreds of the demo's documents is kept in ``datatrove_decisions.jsonl.gz``
-(``make_datatrove_fixture.py``). With ``GRISTMILL_DATATROVE_PYTHON`` naming an interpreter that has datatrove, it is
-asked about some thousands of real documents in six languages: minutes, not seconds.
+(``make_datatrove_fixture.py``). With ``GRISTMILL_DATATROVE_PYTHON`` naming an interpreter that has
+datatrove, it is asked about some thousands of real documents in six languages: minutes, not seconds.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def load_maker() -> Any:
     """``make_datatrove_fixture`` as a module: the tests are no package."""
-    spec = importlib.util.spec_from_file_location("make_datatrove_fixture", HERE / "make_datatrove_fixture.py")
+    spec = importlib.util.spec_from_file_location(
+        "make_datatrove_fixture", HERE / "make_datatrove_fixture.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -144,7 +146,9 @@ def asked() -> tuple[list[dict[str, str]], list[dict[str, str | None]]]:
     others = rows("multilingual.jsonl.zst")
     for language in LANGUAGES:
         mine = [row["text"] for row in others if row["lang"] == language]
-        documents += [{"text": text[:20_000], "language": language} for text in mine[:: max(1, len(mine) // 400)]]
+        documents += [
+            {"text": text[:20_000], "language": language} for text in mine[:: max(1, len(mine) // 400)]
+        ]
     assert len(documents) > 5_000
     maker = load_maker()
     return documents, maker.decide(documents)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipelines.cleaning import gopher_quality, gopher_repetition, repeated_words
 from pipelines.cleaning.analysis import Analyzer
-from pipelines.cleaning.punctuation import PUNCTUATION
 from pipelines.cleaning.kernels import compiled
+from pipelines.cleaning.punctuation import PUNCTUATION
 from pipelines.cleaning.words import Splitters, WordMode
 
 QUALITY, REPETITION = gopher_quality.GopherQualityConfig(), gopher_repetition.GopherRepetitionConfig()

@@ -41,7 +41,9 @@ def test_each_document_by_its_language(multilingual: list[tuple[str, str]]) -> N
     texts = [text[:1000] for text, _ in multilingual[::8]]
     analyzer = Analyzer("spacy", "auto")
     analysis = analyzer.analyze(texts)
-    names = {number: word for word, number in analysis._table._words.items()} if len(analysis.word_ids) else {}
+    names = (
+        {number: word for word, number in analysis._table._words.items()} if len(analysis.word_ids) else {}
+    )
     checked = set()
     for place, (text, code) in enumerate(zip(texts, analysis.languages.codes, strict=True)):
         name = tokenizer_name(code)
