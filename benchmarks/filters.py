@@ -5,10 +5,10 @@ time.
         [--count 4000]
 
 datatrove needs an interpreter of its own (``pip install datatrove==0.10.1 spacy nltk regex``). Both run in
-processes of their own, in turn, ``--rounds`` times; a document that a filter rejects goes to no further filter of
-datatrove's, while every rule of ours looks at every document. *Cold* is our first pass over the documents,
-spaCy's start not counted on either side; *warm* the second, with every chunk in the table. Prints one line a
-measurement and the ratios of the medians.
+processes of their own, in turn, ``--rounds`` times; a document that a filter rejects goes to no further
+filter of datatrove's, while every rule of ours looks at every document. *Cold* is our first pass over the
+documents, spaCy's start not counted on either side; *warm* the second, with every chunk in the table. Prints
+one line a measurement and the ratios of the medians.
 """
 
 from __future__ import annotations

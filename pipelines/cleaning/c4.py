@@ -44,8 +44,9 @@ class C4Config(Section):
     Of each line, white space at its ends put aside, in this order: a word of more than 1,000 characters: the
     line goes; citations (``[12]``, ``[]``, ``[edit]``, ``[citation needed]``) are taken out; no end mark at
     its end, or ``...``: it goes; too few white-space words: it goes; "lorem ipsum": the *document* is
-    rejected; "javascript": the line goes; ``{``: the document is rejected; a phrase of policy notices: the line
-    goes. Then a document with too few sentences in the lines that are left is rejected. Phrases are looked for in lower case.
+    rejected; "javascript": the line goes; ``{``: the document is rejected; a phrase of policy notices: the
+    line goes. Then a document with too few sentences in the lines that are left is rejected. Phrases are
+    looked for in lower case.
 
     The two presets differ (a key given beside the preset wins):
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.cleaning.analysis import Analyzer
-from pipelines.cleaning.spacy_words import tokenizer_name
+from pipelines.cleaning.spacy_words import spacy_splitter, tokenizer_name
 
 spacy = pytest.importorskip("spacy", reason="spaCy is not installed here (pip install gristmill[spacy])")
 
@@ -54,6 +56,28 @@ def test_each_document_by_its_language(multilingual: list[tuple[str, str]]) -> N
         assert mine == spacy_words(tokenizer_of(name), text), (code, text[:80])
         checked.add(name)
     assert len(checked) > 8
+
+
+odd = st.lists(
+    st.sampled_from(
+        [
+            *"abcXYZ019.,;:!?'’\"()[]{}<>/\\-_+=*&%$#@^~|…—–", "n't", "'s", "U.S.", "e.g.", ":)", ":-(", "km",
+            "http://", ".com", "don't", "C++", "8)", "a.m.", "can", "not", "É", "ß", "水", "\u0301", "\u200c",
+            "é.g", "…", "°C", "€",
+        ]
+    ),
+    min_size=1, max_size=9,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(odd, st.text(max_size=12).map(lambda text: "".join(text.split()))), max_size=6))
+def test_any_chunk_is_split_as_spacy_does(chunks: list[str]) -> None:
+    """The way without a call, and pieces tokenized together, give what each gives alone."""
+    chunks = [chunk for chunk in chunks if chunk]
+    for name in ("en", "fr"):
+        alone = [spacy_words(tokenizer_of(name), chunk) for chunk in chunks]
+        assert spacy_splitter(name)(chunks) == alone
 
 
 @pytest.mark.parametrize(
