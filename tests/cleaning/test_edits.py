@@ -84,6 +84,32 @@ def test_c4_documents_keep_their_text_when_rejected(text: str, reason: str) -> N
     assert left == text
 
 
+def test_later_rules_see_a_rejected_document_as_it_came() -> None:
+    text = "One sentence only here.\nno end"
+    rules = {"c4": {"min_sentences": 3}, "length": {"max_characters": len(text) - 1}}
+    (reasons,) = RuleSet(CleanConfig(rules=rules)).judge([text]).reasons
+    assert [reason["rule"] for reason in reasons] == ["c4.sentences", "length.characters"]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentences"),
+    [
+        ("He said yes! And no.", 2),
+        ("He said yes!) And no.", 2),
+        ("He said yes! )", 1),
+        ("He said yes!  )", 2),  # two blanks are a word to spaCy, and begin a sentence
+        ("He said yes!\t)", 2),
+        ("And so on ... and on.", 1),
+        ("  He said so  ", 1),
+    ],
+)
+def test_sentences_of_a_line(line: str, sentences: int) -> None:
+    options = {"min_sentences": 9, "terminal_punctuation": False}
+    judged = RuleSet(CleanConfig(rules={"c4": options})).judge([line])
+    assert judged.scores[0]["sentences"][0] == sentences
+    assert plain_sentences(line.strip()) == sentences
+
+
 def test_presets() -> None:
     assert C4Config(preset="tfds").model_dump() | {"preset": ""} == C4Config(
         min_words_per_line=5, min_sentences=3, end_marks='.?!"', count_words="without_citations"
