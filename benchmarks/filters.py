@@ -33,7 +33,7 @@ def run_ours(texts: list[str], words: str) -> dict[str, float]:
     from pipelines.cleaning.ruleset import RuleSet
 
     rules = RuleSet(CleanConfig(words=words, words_language="en", rules={name: {} for name in RULES}))
-    rules.judge(["One sentence to compile and load everything. And don't forget [1] this one."])
+    rules.judge(["One sentence to compile and load everything. And don't forget [1] this one: é."])
     times = []
     kept = 0
     for _ in range(2):

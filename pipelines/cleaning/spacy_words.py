@@ -124,8 +124,6 @@ _OWN = frozenset(
 #: Stands between pieces tokenized together: white space that is in no special case, so that none straddles
 #: two.
 _BETWEEN = "\n\n"
-#: Words of a piece, above which it is left to spaCy: all spans of them are looked up.
-_MOST_WORDS = 12
 #: Pieces tokenized together.
 _TOGETHER = 2_000
 # Written without spaces or cut by a program of its own: datatrove asks jieba, SudachiPy, kiwipiepy, pyvi,
@@ -154,6 +152,7 @@ def spacy_splitter(name: str) -> Callable[[Sequence[str]], list[list[str]]]:
         raise RecipeError('clean.words = "spacy" needs spaCy: pip install "gristmill[spacy]"') from error
     language = spacy.blank(name)
     tokenizer = language.tokenizer
+    longest = max(map(len, tokenizer.rules), default=0)
 
     def tokenize(chunks: Sequence[str]) -> list[list[str]]:
         split: list[list[str]] = [[]]
@@ -165,7 +164,11 @@ def spacy_splitter(name: str) -> Callable[[Sequence[str]], list[list[str]]]:
         return split
 
     def split(chunks: Sequence[str]) -> list[list[str]]:
-        found = {chunk: words for chunk in chunks if (words := _split_plainly(chunk, tokenizer)) is not None}
+        found = {
+            chunk: words
+            for chunk in chunks
+            if (words := _split_plainly(chunk, tokenizer, longest)) is not None
+        }
         others = [chunk for chunk in chunks if chunk not in found]
         for start in range(0, len(others), _TOGETHER):
             batch = others[start : start + _TOGETHER]
@@ -176,8 +179,9 @@ def spacy_splitter(name: str) -> Callable[[Sequence[str]], list[list[str]]]:
     return split
 
 
-def _split_plainly(chunk: str, tokenizer: Any) -> list[str] | None:
+def _split_plainly(chunk: str, tokenizer: Any, longest: int) -> list[str] | None:
     """The words of a chunk in which there is no special case, by the tokenizer's own patterns; else None.
+    ``longest``: characters of its longest special case.
 
     It is what the tokenizer does (documented with ``Tokenizer`` in spaCy's usage guide): take prefixes and
     suffixes off as long as there are any, then cut what is left at infixes unless it is an address. Several
@@ -205,13 +209,13 @@ def _split_plainly(chunk: str, tokenizer: Any) -> list[str] | None:
         else:
             rest = rest[front:]
     words = [*before, *_cut_at_infixes(rest, tokenizer), *reversed(after)]
-    if len(words) > _MOST_WORDS:
-        return None
     # The last pass looks for special cases of several words; any would show as their text without gaps.
     for first in range(len(words)):
         text = ""
         for word in words[first:]:
             text += word
+            if len(text) > longest:
+                break
             if text in special:
                 return None
     return words
