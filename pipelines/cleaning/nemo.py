@@ -22,7 +22,8 @@ _END_MARKS = (".", "?", "!", '"', "'")
 
 
 class NemoConfig(Section):
-    """Upper limits, NeMo's defaults; comparisons are strict, null switches one off. Shares of the document's
+    """Upper limits, NeMo's defaults; which characters, phrases and lines are counted is as written here, close
+    to NeMo's but not compared with it; comparisons are strict, null switches one off. Shares of the document's
     characters unless said otherwise. Meant for English; the class of a character is ASCII's.
 
     - ``non_alphanumeric``: neither a letter, a digit, white space nor ``. , ! ?``: 0.25;

@@ -3,8 +3,8 @@
 spaCy cuts a text at white space first and then each piece by the language's prefixes, suffixes, infixes and
 special cases, so a piece can be split on its own and its words remembered. One thing looks across pieces: a
 last pass finds special cases of several words (``:``, ``)``), and one that straddles white space can take a
-word away from one inside a piece that it overlaps. Of 28,900 English documents not one has such a case
-(``tests/cleaning/test_spacy_words.py``).
+word away from one inside a piece that it overlaps. None of the documents that
+``tests/cleaning/test_spacy_words.py`` compares has such a case.
 """
 
 from __future__ import annotations
@@ -181,6 +181,7 @@ def spacy_splitter(name: str) -> Callable[[Sequence[str]], list[list[str]]]:
 
 def _split_plainly(chunk: str, tokenizer: Any, longest: int) -> list[str] | None:
     """The words of a chunk in which there is no special case, by the tokenizer's own patterns; else None.
+
     ``longest``: characters of its longest special case.
 
     It is what the tokenizer does (documented with ``Tokenizer`` in spaCy's usage guide): take prefixes and
