@@ -22,16 +22,15 @@ _END_MARKS = (".", "?", "!", '"', "'")
 
 
 class NemoConfig(Section):
-    """Upper limits, NeMo's defaults; which characters, phrases and lines are counted is as written here, close
-    to NeMo's but not compared with it; comparisons are strict, null switches one off. Shares of the document's
-    characters unless said otherwise. Meant for English; the class of a character is ASCII's.
+    """Upper limits, NeMo's defaults; which characters, phrases and lines are counted is as written here,
+    close to NeMo's but not compared with it; comparisons are strict, null switches one off. Shares of the
+    document's characters unless said otherwise. Meant for English; the class of a character is ASCII's.
 
     - ``non_alphanumeric``: neither a letter, a digit, white space nor ``. , ! ?``: 0.25;
     - ``digits``: 0.15; ``urls`` (``http(s)://``, ``ftp://``, ``www.`` up to white space): 0.20;
     - ``white_space``: 0.25; ``parentheses`` (``( ) [ ]``): 0.10;
     - ``boilerplate``, share of the paragraphs (parted by blank lines) with a phrase of policy notices; one
-      with
-      "lorem ipsum" counts as all: 0.40;
+      with "lorem ipsum" counts as all: 0.40;
     - ``no_end_mark``, share of the non-blank lines that do not end with ``. ? ! " '``: 0.85 (NeMo cuts
       sentences with NLTK's model; lines need none).
     """
