@@ -14,7 +14,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -34,6 +34,8 @@ from gristmill.errors import RecipeError
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+#: How text is cut into words for the cleaning rules.
+WordMode = Literal["unicode", "whitespace", "spacy"]
 
 #: Characters of a wrong value that an error repeats.
 _LONGEST_SHOWN = 80
@@ -307,8 +309,13 @@ class MinHashConfig(Section):
 class CleanConfig(Section):
     """Which rules decide, in which order, and how duplicates are found."""
 
-    words: Literal["unicode", "whitespace"] = Field(
-        "unicode", description="How text is cut into words for the rules."
+    words: WordMode = Field(
+        "unicode",
+        description="How text is cut into words for the rules; spacy: as datatrove does, slower, needs gristmill[spacy].",
+    )
+    words_language: str = Field(
+        "auto",
+        description='words = "spacy" only: an ISO 639 code; auto: the language found for each document.',
     )
     repair: bool = Field(True, description="ftfy, NFC, control characters, trailing white space.")
     rules: dict[str, dict[str, Any]] = Field(
@@ -595,7 +602,22 @@ def _with_paths(recipe: Recipe, folder: str) -> Recipe:
         for name, task in recipe.finetune.items()
     }
     corpus = recipe.corpus.model_copy(update={"sources": sources})
-    return recipe.model_copy(update={"corpus": corpus, "finetune": finetune})
+    rules = {name: change_rule_files(options, resolve) for name, options in recipe.clean.rules.items()}
+    clean = recipe.clean.model_copy(update={"rules": rules})
+    return recipe.model_copy(update={"corpus": corpus, "clean": clean, "finetune": finetune})
+
+
+def change_rule_files(options: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """A rule's options with its file names changed: keys that end with ``_file``, and the values of ``files``."""
+    changed = dict(options)
+    for key, value in options.items():
+        if key.endswith("_file") and isinstance(value, str):
+            changed[key] = change(value)
+        elif key == "files" and isinstance(value, dict):
+            changed[key] = {
+                name: change(path) if isinstance(path, str) else path for name, path in value.items()
+            }
+    return changed
 
 
 def _explain(error: ValidationError) -> str:

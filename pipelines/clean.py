@@ -7,6 +7,7 @@ pass puts the verdicts to the staged documents and writes the final files, one p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -17,11 +18,12 @@ import pyarrow as pa
 from gristmill import layout, storage
 from gristmill.errors import GristmillError, InputError
 from gristmill.manifest import FileEntry, Manifest, describe_file, fingerprint, write_manifest
-from gristmill.recipe import MinHashConfig, Recipe
+from gristmill.recipe import MinHashConfig, Recipe, change_rule_files
 from gristmill.stage import Stopwatch, already_done, begin
 from pipelines import staging as names
 from pipelines.arrow_files import read_batches, write_arrow
 from pipelines.clean_report import clean_report
+from pipelines.cleaning.registry import RULES, custom_source
 from pipelines.cleaning.ruleset import RuleSet
 from pipelines.columnar import Block, Bucket, ResolveBuckets, bucket_count, partition
 from pipelines.dedup.clusters import star_edges
@@ -44,6 +46,14 @@ def clean_fingerprint(recipe: Recipe) -> tuple[str, dict[str, Any], dict[str, st
         "clean": recipe.clean.model_dump(mode="json"),
     }
     inputs = {label: storage.checksum(path) for _, path, label in find_files(recipe.corpus)}
+    for name, options in recipe.clean.rules.items():
+        # What a rule's files say counts, not where they lie.
+        part["clean"]["rules"][name] = change_rule_files(options, os.path.basename)
+        files: list[str] = []
+        change_rule_files(options, lambda path, files=files: files.append(path) or path)  # type: ignore[misc]
+        if name not in RULES and (source := custom_source(options)):
+            files.append(source)
+        inputs |= {f"clean.rules.{name}: {os.path.basename(path)}": storage.checksum(path) for path in files}
     return fingerprint("clean", part, inputs), part, inputs
 
 
