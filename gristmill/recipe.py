@@ -311,7 +311,7 @@ class CleanConfig(Section):
 
     words: WordMode = Field(
         "unicode",
-        description="How text is cut into words for the rules; spacy: as datatrove does, slower, needs gristmill[spacy].",
+        description="How text is cut into words for the rules. spacy: as datatrove, slower; needs gristmill[spacy].",
     )
     words_language: str = Field(
         "auto",

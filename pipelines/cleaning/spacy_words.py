@@ -151,7 +151,7 @@ def spacy_splitter(name: str) -> Callable[[Sequence[str]], list[list[str]]]:
     except ImportError as error:
         raise RecipeError('clean.words = "spacy" needs spaCy: pip install "gristmill[spacy]"') from error
     language = spacy.blank(name)
-    tokenizer = language.tokenizer
+    tokenizer: Any = language.tokenizer
     longest = max(map(len, tokenizer.rules), default=0)
 
     def tokenize(chunks: Sequence[str]) -> list[list[str]]:
