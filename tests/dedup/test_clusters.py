@@ -203,9 +203,8 @@ def test_documents_of_earlier_runs_come_first_and_are_not_joined_to_each_other()
     key = np.array([1, 1, 1, 1, 2, 2], np.uint64)
     priority = np.array([0, 0, 0, 9, 0, 0], np.uint64)
     edges = star_edges([key], priority, document)
-    assert {tuple(sorted(ends)) for ends in zip(edges["head"].to_pylist(), edges["document"].to_pylist())} == {
-        (2, 5), (5, SEEN), (5, SEEN + 1),
-    }  # fmt: skip
+    ends = zip(edges["head"].to_pylist(), edges["document"].to_pylist(), strict=True)
+    assert {tuple(sorted(pair)) for pair in ends} == {(2, 5), (5, SEEN), (5, SEEN + 1)}
     documents, component = components(
         np.stack([edges["head"].to_numpy(), edges["document"].to_numpy()], axis=1)
     )
