@@ -65,7 +65,8 @@ def _repeats(bucket: int, table: pa.Table) -> Iterator[Bucket]:
     found = find_repeats(*columns)
     split = found.column("document").to_numpy() >> ROW_BITS
     numbers, starts = np.unique(split, return_index=True)
-    for number, start, stop in zip(numbers.tolist(), starts, [*starts[1:], len(split)], strict=True):
+    stops = np.append(starts, len(split))[1:]
+    for number, start, stop in zip(numbers.tolist(), starts, stops, strict=True):
         part = [pa.concat_arrays([column.slice(start, stop - start)]) for column in found.columns]
         yield number, pa.RecordBatch.from_arrays(part, schema=found.schema)
 

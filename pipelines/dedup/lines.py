@@ -7,7 +7,8 @@
 =============  =======================================================================================================
 
 A unit that is empty once simplified is let be. Of equal units one is kept: the first of the document whose id has the
-smallest hash (TFDS: of whose URL). Units are told apart by 64-bit hashes: among N distinct ones about N² / 2^65 are
+smallest hash (TFDS: of whose URL). Should the cut leave that document too small to keep, its units go with it, as with
+both originals. Units are told apart by 64-bit hashes: among N distinct ones about N² / 2^65 are
 taken for another (3 among 10 billion).
 """
 

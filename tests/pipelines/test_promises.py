@@ -149,7 +149,9 @@ def test_only_columns_of_keys_reach_a_group_by_key(grouped: dict[str, list[dict[
         if found
     }
     assert blocks == {
-        "clean: ExactEdges": [{"key_0": "uint64", "key_1": "uint64", "priority": "uint64", "document": "int64"}],
+        "clean: ExactEdges": [
+            {"key_0": "uint64", "key_1": "uint64", "priority": "uint64", "document": "int64"}
+        ],
         "clean: BandEdges": [{"key_0": "uint64", "priority": "uint64", "document": "int64"}],
         "vocab: Combine": [{"word": "large_string", "count": "int64"}],
     }
