@@ -25,7 +25,7 @@ import pyarrow as pa
 import xxhash
 
 from gristmill.recipe import LineDedupConfig
-from pipelines.dedup.sentences import sentence_ends
+from pipelines.dedup.sentences import iterate_ends, sentence_ends
 from pipelines.dedup.simplify import simplify
 
 #: ``place`` counts the units of a document from 0.
@@ -97,7 +97,10 @@ def find_repeats(
 
 @dataclass(frozen=True)
 class Cut:
-    """A text after its repeated units are gone, how many pieces went, and what is left of it by count."""
+    """A text after its repeated units are gone, how many pieces went, and the words and sentences that are left.
+
+    Words and sentences are counted no further than the least that is asked for.
+    """
 
     text: str
     pieces: int
@@ -111,7 +114,9 @@ def cut(text: str, repeats: Collection[int], config: LineDedupConfig) -> Cut:
     gone = {place + step for place in repeats for step in range(width)}
     pieces = pieces_of(text, config)
     left = "".join(piece for place, piece in enumerate(pieces) if place not in gone).strip()
-    return Cut(left, len(gone), len(_WORD.findall(left)), len(sentence_ends(left)))
+    words = sum(1 for _ in itertools.islice(_WORD.finditer(left), max(1, config.min_words)))
+    sentences = sum(1 for _ in itertools.islice(iterate_ends(left), config.min_sentences))
+    return Cut(left, len(gone), words, sentences)
 
 
 def reasons_against(left: Cut, config: LineDedupConfig) -> list[dict[str, str | float]]:

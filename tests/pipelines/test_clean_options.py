@@ -17,7 +17,9 @@ from gristmill.errors import InputError, RecipeError
 from gristmill.manifest import read_manifest, verify
 from gristmill.progress import Reporter
 from gristmill.recipe import load_recipe
+from gristmill.report.page import render_report
 from pipelines.clean import clean
+from pipelines.finish_split import FinishContext, finish_split
 from pipelines.runners import Execution
 from pipelines.sources.raw import Split
 
@@ -257,6 +259,7 @@ def test_repeated_lines_are_kept_once_and_the_rest_is_counted(place: Place) -> N
         assert row["text"] == "\n".join(
             ["Home | About | Contact", *own, "All rights reserved. Really."] if name == owner else own
         )
+    assert "Repeated passages" in render_report(str(ran.directory.parent))
     told = ran.report["line_dedup"]
     assert told["rejected"] == len(small)
     assert told["characters"] == ran.report["characters_removed"]
@@ -268,8 +271,8 @@ def test_repeated_lines_are_kept_once_and_the_rest_is_counted(place: Place) -> N
     )
 
 
-@pytest.mark.parametrize("unit", ["line", "span"])
-def test_workers_and_order_mean_nothing_to_what_is_cut(place: Place, unit: str) -> None:
+@pytest.mark.parametrize(("unit", "workers"), [("line", 2), ("paragraph", 1), ("span", 1)])
+def test_workers_and_order_mean_nothing_to_what_is_cut(place: Place, unit: str, workers: int) -> None:
     rows = repeating(40)
     place.file("docs", rows)
     place.file(
@@ -280,9 +283,32 @@ def test_workers_and_order_mean_nothing_to_what_is_cut(place: Place, unit: str) 
     assert straight.report["line_dedup"]["units"] > 20
     assert len(list(straight.directory.glob("documents-*"))) > 3
     other = place.clean(
-        options, files=["docs", "more"], output="other", workers=2, order=lambda splits: splits[::-1]
+        options, files=["docs", "more"], output="other", workers=workers, order=lambda splits: splits[::-1]
     )
     assert output_bytes(other.directory) == output_bytes(straight.directory)
+
+
+def test_a_run_that_broke_off_while_cutting_ends_as_if_it_had_not(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.file("docs", repeating(40))
+    options = f"{LINES}[clean.dedup]\nkeep_keys = true\n"
+    straight = place.clean(options, files=["docs"], output="straight")
+    plain = finish_split
+
+    def breaks_off(split: int, context: FinishContext) -> None:
+        plain(split, context)
+        if split == 2:
+            raise InputError("the lights went out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.clean.finish_split", breaks_off)
+        with pytest.raises(InputError, match="lights went out"):
+            place.clean(options, files=["docs"], output="broken")
+    assert not (place.folder / "broken" / "clean" / "manifest.json").exists()
+    assert list((place.folder / "broken" / "clean").glob("documents-00002-*"))
+    again = place.clean(options, files=["docs"], output="broken")
+    assert output_bytes(again.directory) == output_bytes(straight.directory)
 
 
 # -- evaluation text -----------------------------------------------------------------------------------------
@@ -354,6 +380,9 @@ def test_contaminated_documents_are_dropped_and_the_items_named(evaluation: Plac
         {"name": "pairs", "items": 2, "too_short": 1, "ngrams": 19, "documents": 1, "items_met": 1},
     ]
     assert told["hits"] == ran.rows("contamination")
+    page = render_report(str(ran.directory.parent))
+    assert "Evaluation text in the corpus" in page
+    assert hits["two items", "pairs", "pairs.tsv", 2]["ngram"] in page
 
 
 def test_contaminated_passages_are_cut_out(evaluation: Place) -> None:
@@ -451,6 +480,7 @@ max_documents = 1000
     told = ran.report["sampling"]
     assert told["docs"]["left_out"]["sampling.max_documents"] == 10
     assert told["docs"]["asked"] == {"keep_fraction": 1.0, "max_documents": 50, "weight": 1.0}
+    assert "left out by sampling.max_documents" in render_report(str(ran.directory.parent))
     rules = [why[0] for why in ran.why.values()]
     for name in ("docs", "more", "rest"):
         for rule, count in told[name]["left_out"].items():
