@@ -45,6 +45,10 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
+#: Tables of which there may be several in a row.
+_ARRAYS = ("corpus.sources", "clean.decontaminate.tasks")
+
+
 def sections() -> dict[str, type[BaseModel]]:
     """Every table of a recipe by the heading it has in the file, in the order of a run."""
     from pipelines.cleaning.registry import RULES
@@ -83,8 +87,8 @@ def keys_text(section: str | None) -> str:
 
 def _section(heading: str, model: type[BaseModel]) -> str:
     title = "The top of the file" if heading == "top" else f"`[{heading.split(',')[0]}]`{_tag(heading)}"
-    if heading.startswith("corpus.sources"):
-        title = f"`[[corpus.sources]]`{_tag(heading)}"
+    if heading.startswith(_ARRAYS):
+        title = f"`[[{heading.split(',')[0]}]]`{_tag(heading)}"
     about = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
     rows = [_row(name, field) for name, field in model.model_fields.items() if name != "kind"]
     table = ["| key | value | default | meaning |", "|---|---|---|---|", *rows] if rows else []

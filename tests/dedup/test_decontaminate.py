@@ -77,7 +77,12 @@ def test_nothing_of_an_item_is_left_and_pieces_are_the_texts_own(tmp_path: Path)
     # İ has two characters in lower case: places behind it move.
     before, after = "İ İ İ İ the words before it. ", " And the words after it."
     dirty = item.replace(" ", ", ").upper()
-    texts = [before + dirty + after, f"{dirty} short", "untouched", f"{before}{dirty} {before}{dirty} {before}"]
+    texts = [
+        before + dirty + after,
+        f"{dirty} short",
+        "untouched",
+        f"{before}{dirty} {before}{dirty} {before}",
+    ]
     found = decontaminator(config, tmp_path).find(texts)
     assert found.texts[0] == f"{before[:-5].strip()}\n\n{after[5:].strip()}"
     assert found.cut.tolist() == [len(texts[0]) - len(found.texts[0]), 0, 0, 0]
