@@ -22,17 +22,21 @@ from gristmill.recipe import MinHashConfig, Recipe, change_rule_files
 from gristmill.stage import Stopwatch, already_done, begin
 from pipelines import staging as names
 from pipelines.arrow_files import read_batches, write_arrow
+from pipelines.clean_decisions import check_score, contamination_report, decide, other_inputs
 from pipelines.clean_report import clean_report
 from pipelines.cleaning.registry import RULES, custom_source
 from pipelines.cleaning.ruleset import RuleSet
 from pipelines.columnar import Block, Bucket, ResolveBuckets, bucket_count, partition
+from pipelines.decontaminate import stage_ngrams
 from pipelines.dedup.clusters import star_edges
-from pipelines.dedup.decide import is_bad_rows, write_verdicts
+from pipelines.dedup.decide import is_bad_rows
 from pipelines.dedup.minhash import implied_threshold
+from pipelines.dedup.seen import SeenFile, read_seen, seen_files
 from pipelines.dedup.shared_ids import SharedIdWriter, count_shared_ids, id_rows
+from pipelines.find_repeats import repeats_pipeline
 from pipelines.finish_split import FinishContext, finish_split
 from pipelines.runners import Execution, run_pipeline, worker_error
-from pipelines.score_split import ScoreContext, score_split
+from pipelines.score_split import ScoreContext, key_schema, score_split
 from pipelines.sources.raw import Split
 from pipelines.splits import find_files, make_splits
 
@@ -43,9 +47,13 @@ def clean_fingerprint(recipe: Recipe) -> tuple[str, dict[str, Any], dict[str, st
         "corpus": recipe.corpus.model_dump(
             mode="json", exclude={"sources": {"__all__": {"paths", "dataset"}}}
         ),
-        "clean": recipe.clean.model_dump(mode="json"),
+        "clean": recipe.clean.model_dump(
+            mode="json",
+            exclude={"dedup": {"seen"}, "decontaminate": {"tasks": {"__all__": {"paths"}}}},
+        ),
     }
     inputs = {label: storage.checksum(path) for _, path, label in find_files(recipe.corpus)}
+    inputs |= other_inputs(recipe.clean)
     for name, options in recipe.clean.rules.items():
         # What a rule's files say counts, not where they lie.
         part["clean"]["rules"][name] = change_rule_files(options, os.path.basename)
@@ -67,6 +75,7 @@ def clean(
     directory = layout.clean_dir(recipe.output)
     reporter = execution.reporter
     rules = RuleSet.shared(recipe.clean)
+    check_score(recipe.clean, rules.names)
     print_, part, inputs = clean_fingerprint(recipe)
     if already_done(directory, print_):
         reporter.note(f"clean: {directory} is finished, skipped")
@@ -83,26 +92,38 @@ def clean(
     if recipe.clean.minhash.enabled:
         threshold = implied_threshold(recipe.clean.minhash)
         reporter.note(f"  near duplicates: documents about {threshold:.2f} alike or more are found (MinHash)")
+    seen = seen_files(recipe.clean)
+    tasks = []
+    if recipe.clean.decontaminate.tasks:
+        with watch.step("read evaluation items"):
+            tasks = stage_ngrams(recipe.clean.decontaminate, names.evaluation_ngrams(staging))
 
     context = ScoreContext(recipe.corpus, recipe.clean, staging)
     with watch.step("read, repair, score", total):
         run_pipeline(
-            execution, _score_pipeline(order(splits), context, bucket_count(total // 4)),
+            execution, _score_pipeline(order(splits), context, seen, bucket_count(total // 4)),
             label="read, repair, score", input_bytes=total, finished_bytes=_weigh(splits, staging, "keys-"),
         )  # fmt: skip
     tallies = [storage.read_json(names.tally(staging, split.number)) for split in splits]
     _refuse_bad_corpus(recipe, splits, tallies, staging)
     with watch.step("decide duplicates"):
-        duplicates = write_verdicts(staging, len(splits))
-        shared_ids = count_shared_ids(staging, len(splits))
-    finish = FinishContext(directory, staging, len(splits), _row_bases(splits, tallies))
+        decided = decide(recipe, splits, staging, seen)
+        decided["duplicate_ids"] = shared_ids = count_shared_ids(staging, len(splits))
+    if recipe.clean.line_dedup.enabled:
+        with watch.step("find repeats", total):
+            run_pipeline(
+                execution, repeats_pipeline(staging, len(splits), bucket_count(total)),
+                label="find repeats", input_bytes=total, finished_bytes=_weigh(splits, staging, "repeats-"),
+            )  # fmt: skip
+    finish = FinishContext(directory, staging, recipe.clean, len(splits), _row_bases(splits, tallies))
     with watch.step("write documents", total):
         run_pipeline(
             execution, _finish_pipeline(order(splits), finish),
             label="write documents", input_bytes=total, finished_bytes=_weigh(splits, staging, "account-"),
         )  # fmt: skip
     accounts = [storage.read_json(names.account(staging, split.number)) for split in splits]
-    report = clean_report(tallies, accounts, duplicates, rules.names) | {"duplicate_ids": shared_ids}
+    decided["decontamination"] = contamination_report(staging, len(splits), tasks)
+    report = clean_report(tallies, accounts, decided, rules.names)
     if not report["documents_kept"]:
         worst = max(report["waterfall"], key=lambda step: step["first"])
         raise InputError(
@@ -139,6 +160,7 @@ def _finish(
         "unreadable",
         "characters_in",
         "characters_kept",
+        "characters_removed",
     )
     write_manifest(
         directory,
@@ -153,7 +175,7 @@ def _finish(
 
 
 def _score_pipeline(
-    splits: list[Split], context: ScoreContext, buckets: int
+    splits: list[Split], context: ScoreContext, seen: list[SeenFile], buckets: int
 ) -> Callable[[beam.Pipeline], object]:
     def build(pipeline: beam.Pipeline) -> None:
         keys = (
@@ -167,6 +189,15 @@ def _score_pipeline(
             | "Ids" >> beam.FlatMap(id_rows, buckets).with_output_types(Bucket)
             | "IdEdges" >> ResolveBuckets(SharedIdWriter(context.staging))
         )
+        if seen:
+            schema = key_schema(context.clean)
+            known = (
+                pipeline
+                | "Seen" >> beam.Create(seen)
+                | "SpreadSeen" >> beam.Reshuffle()
+                | "ReadSeen" >> beam.Map(_read_seen, schema).with_output_types(pa.RecordBatch)
+            )
+            keys = (keys, known) | "WithSeen" >> beam.Flatten()
         if context.clean.exact_dedup.enabled:
             _ = (
                 keys
@@ -211,8 +242,15 @@ def _finish_one(split: int, context: FinishContext) -> None:
         raise worker_error(error) from error
 
 
+def _read_seen(file: SeenFile, schema: pa.Schema) -> Block:
+    try:
+        return read_seen(file, schema)
+    except GristmillError as error:
+        raise worker_error(error) from error
+
+
 def _exact_rows(keys: Block, buckets: int) -> Iterator[Bucket]:
-    columns = ["exact_0", "exact_1", "rank", "document"]
+    columns = ["exact_0", "exact_1", "priority", "document"]
     block = pa.RecordBatch.from_arrays(
         [keys.column(name) for name in columns], names=["key_0", "key_1", *columns[2:]]
     )
@@ -225,9 +263,11 @@ def _band_rows(keys: Block, config: MinHashConfig, buckets: int) -> Iterator[Buc
     if not has.num_rows:
         return
     key = np.concatenate([has.column(f"band_{band}").to_numpy() for band in range(config.bands)])
-    rank, document = (np.tile(has.column(name).to_numpy(), config.bands) for name in ("rank", "document"))
+    priority, document = (
+        np.tile(has.column(name).to_numpy(), config.bands) for name in ("priority", "document")
+    )
     block = pa.RecordBatch.from_arrays(
-        [pa.array(key), pa.array(rank), pa.array(document)], names=["key_0", "rank", "document"]
+        [pa.array(key), pa.array(priority), pa.array(document)], names=["key_0", "priority", "document"]
     )
     yield from partition(block, key, buckets)
 
@@ -240,7 +280,7 @@ class _EdgeWriter:
 
     def __call__(self, bucket: int, table: pa.Table) -> Iterable[object]:
         keys = [table[name].to_numpy() for name in table.column_names if name.startswith("key_")]
-        edges = star_edges(keys, table["rank"].to_numpy(), table["document"].to_numpy())
+        edges = star_edges(keys, table["priority"].to_numpy(), table["document"].to_numpy())
         write_arrow(names.edges(self._staging, self._kind, bucket), edges)
         return ()
 

@@ -7,8 +7,11 @@ from typing import Any
 
 from gristmill.documents import UNREADABLE
 from gristmill.errors import ArtefactError
-from pipelines.dedup.decide import EXACT, MINHASH
+from pipelines.decontaminate import DROPPED, IN_PIECES
+from pipelines.dedup.decide import EXACT, MINHASH, SEEN_BEFORE
+from pipelines.dedup.lines import SENTENCES, WORDS
 from pipelines.finish_split import LENGTH_EDGES, SAMPLES
+from pipelines.sampling import CHARACTERS, DOCUMENTS, FRACTION, WEIGHT
 from pipelines.score_split import TOO_LONG
 
 #: Unreadable rows listed in the report; all of them are in rejected-*.parquet.
@@ -18,14 +21,17 @@ _UNREADABLE_LISTED = 50
 def clean_report(
     tallies: list[dict[str, Any]],
     accounts: list[dict[str, Any]],
-    duplicates: dict[str, Any],
+    decided: dict[str, Any],
     rule_names: list[str],
 ) -> dict[str, Any]:
-    """Merge first-pass tallies and last-pass accounts, in split order.
+    """Merge first-pass tallies and last-pass accounts, in split order, with what the driver ``decided`` or was told
+    (sections ``duplicates``, ``decontamination``, ``sampling`` as they are to stand in the report).
 
-    ArtefactError when the books do not balance: a document that went in and neither came out nor was recorded.
+    ArtefactError when the books do not balance: a document that went in and neither came out nor was recorded, or
+    characters in that are not kept, rejected or removed.
     """
-    total = Counter(dict.fromkeys(("kept", "rejected", "unreadable", "characters_in", "characters_kept"), 0))
+    characters = [f"characters_{what}" for what in ("in", "kept", "rejected", "removed")]
+    total = Counter(dict.fromkeys(("kept", "rejected", "unreadable", *characters), 0))
     alone: Counter[str] = Counter()
     first: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
@@ -42,7 +48,14 @@ def clean_report(
             f"the books of the clean stage do not balance: {rows_in} rows went in, {out} came out, "
             f"{sum(first.values())} have a first reason; please report this as a defect"
         )
-    order = [UNREADABLE, TOO_LONG, *rule_names, EXACT, MINHASH]
+    came_out = total["characters_kept"] + total["characters_rejected"] + total["characters_removed"]
+    if total["characters_in"] != came_out:
+        raise ArtefactError(
+            f"the books of the clean stage do not balance: {total['characters_in']} characters went in, {came_out} "
+            "were kept, rejected or removed; please report this as a defect"
+        )
+    order = [UNREADABLE, TOO_LONG, FRACTION, *rule_names, DROPPED, IN_PIECES, SEEN_BEFORE, EXACT, MINHASH]
+    order += [DOCUMENTS, CHARACTERS, WEIGHT, WORDS, SENTENCES]
     order += sorted(set(alone) - set(order))
     waterfall, remaining = [], rows_in
     for rule in order:
@@ -59,6 +72,7 @@ def clean_report(
         "documents_rejected": total["rejected"],
         "characters_in": total["characters_in"],
         "characters_kept": total["characters_kept"],
+        "characters_removed": total["characters_removed"],
         "skipped_records": dict(sorted(skipped.items())),
         "waterfall": waterfall,
         "by_source": _merge(accounts, "source"),
@@ -66,12 +80,19 @@ def clean_report(
         "length_histogram": _lengths(accounts),
         "scores": _histograms(tallies),
         "edits": _edits(tallies),
-        "duplicates": duplicates,
+        **decided,
+        "line_dedup": _repeats(accounts),
         "samples": {group: _samples(accounts, group) for group in ("kept", "rejected")},
         "unreadable_rows": [row for account in accounts for row in account["unreadable_rows"]][
             :_UNREADABLE_LISTED
         ],
     }
+
+
+def _repeats(accounts: list[dict[str, Any]]) -> dict[str, int]:
+    """Repeated lines, paragraphs or spans that were cut out of documents kept, and documents that became too small."""
+    keys = ("documents", "units", "characters", "rejected")
+    return {key: sum(account["repeats"][key] for account in accounts) for key in keys}
 
 
 def _merge(accounts: list[dict[str, Any]], column: str) -> dict[str, dict[str, int]]:

@@ -13,9 +13,15 @@ import pyarrow.compute as pc
 from gristmill import storage
 from gristmill.documents import CLEAN_SCHEMA, REJECTED_SCHEMA
 from gristmill.manifest import FileEntry, describe_file
+from gristmill.recipe import CleanConfig
 from pipelines import staging as names
 from pipelines.arrow_files import ROW_GROUP_ROWS, parquet_writer, read_arrow, read_batches
+from pipelines.decontaminate import HIT_SCHEMA
+from pipelines.dedup.clusters import ROW_BITS
 from pipelines.dedup.decide import is_bad_rows
+from pipelines.dedup.lines import cut, reasons_against
+from pipelines.dedup.seen import keys_name
+from pipelines.verdicts import read_verdicts
 
 #: Edges of the length histograms, in characters: 0, 1, 2, 4 ... 2^27.
 LENGTH_EDGES = [0, *(1 << power for power in range(28))]
@@ -30,6 +36,7 @@ class FinishContext:
 
     directory: str
     staging: str
+    clean: CleanConfig
     splits: int
     row_base: tuple[int, ...]
 
@@ -44,24 +51,34 @@ def rejected_name(split: int, splits: int) -> str:
     return f"rejected-{split:05d}-of-{splits:05d}.parquet"
 
 
+def hits_name(split: int, splits: int) -> str:
+    """Name of the evaluation items met in one split."""
+    return f"contamination-{split:05d}-of-{splits:05d}.parquet"
+
+
 def finish_split(split: int, context: FinishContext) -> None:
     """Write the final files of one split and its account. Done again after a kill, it writes the same bytes."""
     if storage.exists(names.account(context.staging, split)):
         return
-    verdicts = _Verdicts(context.staging, split)
+    verdicts, repeats = _Verdicts(context.staging, split), _Repeats(context, split)
     account = Account()
+    documents, kept_rows, kept_ids = 0, list[int](), list[str]()
     kept_name, rejected_name_ = document_name(split, context.splits), rejected_name(split, context.splits)
     with (
         parquet_writer(storage.join(context.directory, kept_name), CLEAN_SCHEMA) as kept_file,
         parquet_writer(storage.join(context.directory, rejected_name_), REJECTED_SCHEMA) as rejected_file,
     ):
         for batch in read_batches(names.scored(context.staging, split)):
-            table = verdicts.apply(batch)
+            table = repeats.apply(verdicts.apply(batch), is_bad_rows(batch))
             table = table.set_column(
                 table.schema.get_field_index("row"), "row", pc.add(table["row"], context.row_base[split])
             )
             passed = pc.equal(pc.list_value_length(table["reasons"]), 0)
             kept, rejected = table.filter(passed), table.filter(pc.invert(passed))
+            if context.clean.dedup.keep_keys and not is_bad_rows(batch):
+                kept_rows += (np.flatnonzero(passed.to_numpy(zero_copy_only=False)) + documents).tolist()
+                kept_ids += kept["id"].to_pylist()
+                documents += table.num_rows
             account.add(table, passed, unreadable=is_bad_rows(batch))
             kept_file.write_table(kept.select(CLEAN_SCHEMA.names), row_group_size=ROW_GROUP_ROWS)
             rejected_file.write_table(rejected.select(REJECTED_SCHEMA.names), row_group_size=ROW_GROUP_ROWS)
@@ -69,20 +86,87 @@ def finish_split(split: int, context: FinishContext) -> None:
         describe_file(context.directory, kept_name, account.kept),
         describe_file(context.directory, rejected_name_, account.rejected + account.unreadable),
     ]
-    storage.write_json(names.account(context.staging, split), account.as_json(files))
+    if context.clean.dedup.keep_keys:
+        files.append(_write_keys(split, context, kept_rows, kept_ids))
+    if context.clean.decontaminate.tasks:
+        hits, name = read_arrow(names.hits(context.staging, split)), hits_name(split, context.splits)
+        with parquet_writer(storage.join(context.directory, name), HIT_SCHEMA) as file:
+            file.write_table(hits)
+        files.append(describe_file(context.directory, name, hits.num_rows))
+    storage.write_json(
+        names.account(context.staging, split), account.as_json(files) | {"repeats": repeats.counts}
+    )
+
+
+def _write_keys(split: int, context: FinishContext, kept: list[int], ids: list[str]) -> FileEntry:
+    """The keys of the documents of one split that were kept, by id, for later runs to look in."""
+    keys = read_arrow(names.keys(context.staging, split))
+    place = np.searchsorted(keys["document"].to_numpy(), np.array(kept, np.int64) + (split << ROW_BITS))
+    keys = keys.take(pa.array(place)).drop_columns(["document", "priority", "rank", "characters"])
+    table = keys.add_column(0, "id", pa.array(ids, pa.string()))
+    name = keys_name(split, context.splits)
+    with parquet_writer(storage.join(context.directory, name), table.schema) as file:
+        file.write_table(table)
+    return describe_file(context.directory, name, table.num_rows)
+
+
+class _Repeats:
+    """Cuts repeated lines, paragraphs or spans out of the documents of a split that are still kept."""
+
+    def __init__(self, context: FinishContext, split: int) -> None:
+        self._config = context.clean.line_dedup
+        self._first, self._split = 0, split
+        #: Of documents that were kept: how many were cut, units taken out, their characters; and documents that
+        #: became too small.
+        self.counts = {"documents": 0, "units": 0, "characters": 0, "rejected": 0}
+        path = names.repeats(context.staging, split)
+        table = read_arrow(path) if self._config.enabled and storage.exists(path) else None
+        self._document = np.empty(0, np.int64) if table is None else table["document"].to_numpy()
+        self._place = np.empty(0, np.int32) if table is None else table["place"].to_numpy()
+
+    def apply(self, table: pa.Table, bad_rows: bool) -> pa.Table:
+        """The batch with texts cut, ``cut`` raised by the characters taken out, and reasons of documents too small.
+
+        A document that becomes too small keeps its whole text beside its reasons.
+        """
+        if bad_rows:
+            return table
+        first = (self._split << ROW_BITS) + self._first
+        self._first += table.num_rows
+        start, stop = np.searchsorted(self._document, [first, first + table.num_rows])
+        if start == stop:
+            return table
+        documents, heads = np.unique(self._document[start:stop], return_index=True)
+        places = np.split(self._place[start:stop], heads[1:])
+        texts, cuts, reasons = (table[name].to_pylist() for name in ("text", "cut", "reasons"))
+        for row, mine in zip((documents - first).tolist(), places, strict=True):
+            left = cut(texts[row], mine.tolist(), self._config)
+            why = reasons_against(left, self._config)
+            if why:
+                reasons[row] = why
+                self.counts["rejected"] += 1
+                continue
+            self.counts["documents"] += 1
+            self.counts["units"] += left.pieces
+            self.counts["characters"] += len(texts[row]) - len(left.text)
+            cuts[row] += len(texts[row]) - len(left.text)
+            texts[row] = left.text
+        for name, values in (("text", texts), ("cut", cuts), ("reasons", reasons)):
+            field = table.schema.field(name)
+            table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, field.type))
+        return table
 
 
 class _Verdicts:
     """Hands each batch of a split its duplicates, counting documents as they pass."""
 
     def __init__(self, staging: str, split: int) -> None:
-        path = names.verdicts(staging, split)
-        table = read_arrow(path) if storage.exists(path) else None
-        self._by_row = {} if table is None else {row["row"]: row for row in table.to_pylist()}
+        rows = read_verdicts(staging, split).to_pylist()
+        self._by_row = {row["document"] & ((1 << ROW_BITS) - 1): row for row in rows}
         self._documents = 0
 
     def apply(self, batch: pa.RecordBatch) -> pa.Table:
-        """The batch with duplicates' reasons, keepers and cluster sizes filled in."""
+        """The batch with the driver's reasons, and duplicates' keepers and cluster sizes, filled in."""
         duplicate_of: list[str | None] = [None] * batch.num_rows
         cluster_size: list[int | None] = [None] * batch.num_rows
         reasons = batch.column("reasons")
@@ -95,17 +179,9 @@ class _Verdicts:
                 filled = reasons.to_pylist()
                 for place, verdict in enumerate(found):
                     if verdict is not None:
-                        filled[place] = [
-                            {
-                                "rule": verdict["rule"],
-                                "value": float(verdict["cluster_size"]),
-                                "threshold": 1.0,
-                            }
-                        ]
-                        duplicate_of[place], cluster_size[place] = (
-                            verdict["duplicate_of"],
-                            verdict["cluster_size"],
-                        )
+                        filled[place] = [{key: verdict[key] for key in ("rule", "value", "threshold")}]
+                        duplicate_of[place] = verdict["duplicate_of"]
+                        cluster_size[place] = verdict["cluster_size"]
                 reasons = pa.array(filled, type=reasons.type)
         table = pa.Table.from_batches([batch])
         table = table.set_column(table.schema.get_field_index("reasons"), "reasons", reasons)
@@ -118,6 +194,7 @@ class Account:
 
     def __init__(self) -> None:
         self.kept = self.rejected = self.unreadable = self.characters_in = self.characters_kept = 0
+        self.characters_rejected = self.characters_removed = 0
         self._alone: Counter[str] = Counter()
         self._first: Counter[str] = Counter()
         self._by: dict[str, dict[str, Counter[str]]] = {"source": {}, "language": {}}
@@ -140,18 +217,23 @@ class Account:
             return
         lengths = pc.utf8_length(table["text"]).to_numpy().astype(np.int64)
         keep = passed.to_numpy(zero_copy_only=False)
+        taken = table["cut"].to_numpy()
+        self.characters_removed += int(taken.sum())
+        before = lengths + taken
         self.kept += int(keep.sum())
         self.rejected += int((~keep).sum())
-        self.characters_in += int(lengths.sum())
+        self.characters_in += int(before.sum())
         self.characters_kept += int(lengths[keep].sum())
-        self._lengths["in"] += np.histogram(lengths, LENGTH_EDGES)[0]
+        self.characters_rejected += int(lengths[~keep].sum())
+        self._lengths["in"] += np.histogram(before, LENGTH_EDGES)[0]
         self._lengths["kept"] += np.histogram(lengths[keep], LENGTH_EDGES)[0]
         for column, counts in self._by.items():
             values = table[column].to_pylist()
-            for value, is_kept, length in zip(values, keep.tolist(), lengths.tolist(), strict=True):
+            rows = zip(values, keep.tolist(), before.tolist(), lengths.tolist(), strict=True)
+            for value, is_kept, length_in, length in rows:
                 counter = counts.setdefault(value or "unknown", Counter())
                 counter["in"] += 1
-                counter["characters_in"] += length
+                counter["characters_in"] += length_in
                 if is_kept:
                     counter["kept"] += 1
                     counter["characters_kept"] += length
@@ -184,6 +266,8 @@ class Account:
             "unreadable": self.unreadable,
             "characters_in": self.characters_in,
             "characters_kept": self.characters_kept,
+            "characters_rejected": self.characters_rejected,
+            "characters_removed": self.characters_removed,
             "alone": dict(self._alone),
             "first": dict(self._first),
             "by": self._by,

@@ -20,6 +20,26 @@ def tally(staging: str, split: int) -> str:
     return join(staging, f"tally-{split:05d}.json")
 
 
+def lines(staging: str, split: int) -> str:
+    """One split's repeated units: hash, document and place of every line, paragraph or span."""
+    return join(staging, f"lines-{split:05d}.arrow")
+
+
+def repeats(staging: str, split: int) -> str:
+    """Which of a split's units are owned by another place, and so are cut."""
+    return join(staging, f"repeats-{split:05d}.arrow")
+
+
+def hits(staging: str, split: int) -> str:
+    """N-grams of evaluation items found in one split."""
+    return join(staging, f"hits-{split:05d}.arrow")
+
+
+def evaluation_ngrams(staging: str) -> str:
+    """The n-grams of all evaluation items."""
+    return join(staging, "evaluation-ngrams.arrow")
+
+
 def edges(staging: str, kind: str, bucket: int) -> str:
     """Duplicate edges found in one bucket of keys."""
     return join(staging, f"edges-{kind}-{bucket:05d}.arrow")

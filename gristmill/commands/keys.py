@@ -33,11 +33,20 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "clean": recipe.CleanConfig,
     "clean.exact_dedup": recipe.ExactDedupConfig,
     "clean.minhash": recipe.MinHashConfig,
+    "clean.dedup": recipe.DedupConfig,
+    "clean.line_dedup": recipe.LineDedupConfig,
+    "clean.decontaminate": recipe.DecontaminateConfig,
+    "clean.decontaminate.tasks": recipe.EvaluationTask,
+    "clean.sampling.SOURCE": recipe.SamplingConfig,
     "vocab.NAME": recipe.VocabConfig,
     "build.NAME": recipe.BuildConfig,
     "pretrain.NAME": recipe.PretrainConfig,
     "finetune.NAME": recipe.FinetuneConfig,
 }
+
+
+#: Tables of which there may be several in a row.
+_ARRAYS = ("corpus.sources", "clean.decontaminate.tasks")
 
 
 def sections() -> dict[str, type[BaseModel]]:
@@ -78,8 +87,8 @@ def keys_text(section: str | None) -> str:
 
 def _section(heading: str, model: type[BaseModel]) -> str:
     title = "The top of the file" if heading == "top" else f"`[{heading.split(',')[0]}]`{_tag(heading)}"
-    if heading.startswith("corpus.sources"):
-        title = f"`[[corpus.sources]]`{_tag(heading)}"
+    if heading.startswith(_ARRAYS):
+        title = f"`[[{heading.split(',')[0]}]]`{_tag(heading)}"
     about = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
     rows = [_row(name, field) for name, field in model.model_fields.items() if name != "kind"]
     table = ["| key | value | default | meaning |", "|---|---|---|---|", *rows] if rows else []

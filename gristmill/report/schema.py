@@ -81,8 +81,58 @@ class Duplicates(Part):
 
     exact: int | None = None
     minhash: int | None = None
+    seen: int | None = None
     clusters: int | None = None
     sizes: dict[str, int] = {}
+    implied_threshold: float | None = None
+
+
+class Repeats(Part):
+    """Repeated lines, paragraphs or spans cut out of kept documents, and documents that became too small by it."""
+
+    documents: int = 0
+    units: int = 0
+    characters: int = 0
+    rejected: int = 0
+
+
+class EvaluationTask(Part):
+    """One task's items that were looked for, and how many met how many documents."""
+
+    name: str = ""
+    items: int = 0
+    too_short: int = 0
+    documents: int = 0
+    items_met: int = 0
+
+
+class EvaluationHit(Part):
+    """A document and an evaluation item that share n-grams, with the first of these."""
+
+    id: str = ""
+    task: str = ""
+    item_file: str = ""
+    item_row: int | None = None
+    ngrams: int = 0
+    ngram: str = ""
+    action: str = ""
+
+
+class Contamination(Part):
+    """Evaluation text found in the corpus."""
+
+    dropped: int = 0
+    cut: int = 0
+    characters_cut: int = 0
+    tasks: list[EvaluationTask] = []
+    hits: list[EvaluationHit] = []
+
+
+class SourceSampling(Part):
+    """What was asked of a source, and the documents left out by each ceiling."""
+
+    asked: dict[str, float] = {}
+    left_out: dict[str, int] = {}
 
 
 class Reason(Part):
@@ -127,6 +177,7 @@ class CleanReport(Part):
     documents_rejected: int | None = None
     characters_in: int | None = None
     characters_kept: int | None = None
+    characters_removed: int | None = None
     skipped_records: dict[str, int] = {}
     waterfall: list[WaterfallStep] = []
     by_source: dict[str, SourceFlow] = {}
@@ -134,6 +185,9 @@ class CleanReport(Part):
     length_histogram: LengthHistogram | None = None
     scores: dict[str, ScoreHistogram] = {}
     duplicates: Duplicates | None = None
+    line_dedup: Repeats | None = None
+    decontamination: Contamination | None = None
+    sampling: dict[str, SourceSampling] = {}
     samples: SampleDocuments = SampleDocuments()
     unreadable_rows: list[UnreadableRow] = []
 

@@ -1,12 +1,13 @@
 """From shared keys to duplicates: star edges per bucket, connected components, one keeper a component.
 
-Documents are numbered ``split · 2^40 + row``. The keeper is the document of smallest ``(rank, number)``, where rank is
-a hash of its id: a fair draw that does not depend on the order of files.
+Documents are numbered ``split · 2^40 + row``; documents of earlier runs (``seen``) have ``SEEN`` set besides. The
+keeper is the document of smallest ``(priority, number)`` (``priority``): what the recipe's policy makes of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,42 +16,50 @@ import pyarrow as pa
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 ROW_BITS = 40
+#: Set in the numbers of documents of earlier runs, in whose place stands the number of their key file.
+SEEN = 1 << 62
 
-#: An edge from a group's first document to another of its documents; ranks travel along so that no text is reread.
+#: More edges than this are not brought into memory at once for SciPy (1.5 GB for the edges, some 5 GB in all: 100 M
+#: documents with 30 M edges took 4.1 GB and 16 s) but gone through in rounds over files.
+SCIPY_EDGES = 50_000_000
+#: Edges, and labels, worked on together in such a round.
+_AT_ONCE = 4_000_000
+
+#: An edge from a group's first document to another of its documents; priorities travel along so that no text is reread.
 EDGE_SCHEMA = pa.schema(
     [
         ("head", pa.int64()),
-        ("head_rank", pa.uint64()),
+        ("head_priority", pa.uint64()),
         ("document", pa.int64()),
-        ("document_rank", pa.uint64()),
+        ("document_priority", pa.uint64()),
     ]
 )
 
 
-def star_edges(keys: Sequence[U64], rank: U64, document: I64) -> pa.RecordBatch:
-    """For each key held by several documents: an edge from the first in ``(rank, document)`` to every other.
+def star_edges(keys: Sequence[U64], priority: U64, document: I64) -> pa.RecordBatch:
+    """For each key held by several documents: an edge from the first in ``(priority, document)`` to every other.
 
     ``keys`` are one or more parallel columns that make the key together. Linear in the rows whatever the size of a
-    group. Equal edges (from several keys) are given once, sorted by their ends.
+    group. Equal edges (from several keys) are given once, sorted by their ends. Edges between two documents of earlier
+    runs are left out: those are kept whatever they share.
     """
-    order = np.lexsort((document, rank, *keys))
-    document, rank = document[order], rank[order]
+    order = np.lexsort((document, priority, *keys))
+    document, priority = document[order], priority[order]
     first = np.ones(len(document), bool)
     first[1:] = np.logical_or.reduce([key[order][1:] != key[order][:-1] for key in keys])
     place = np.maximum.accumulate(np.where(first, np.arange(len(document)), 0))
-    later = ~first & (document[place] != document)
+    later = ~first & (document[place] != document) & ((document[place] < SEEN) | (document < SEEN))
     head, tail = place[later], np.flatnonzero(later)
     _, distinct = np.unique(np.stack([document[head], document[tail]], axis=1), axis=0, return_index=True)
     head, tail = head[distinct], tail[distinct]
-    columns = [document[head], rank[head], document[tail], rank[tail]]
+    columns = [document[head], priority[head], document[tail], priority[tail]]
     return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=EDGE_SCHEMA)
 
 
-def components(edges: npt.NDArray[np.int64]) -> tuple[I64, npt.NDArray[np.int32]]:
-    """``(E, 2)`` edges → the distinct documents in them, sorted, and each one's component (0-based).
+def components(edges: I64) -> tuple[I64, I64]:
+    """``(E, 2)`` edges → the distinct documents in them, sorted, and each one's component.
 
-    SciPy's union of edges on the driver: 100 M documents with 30 M edges took 4.1 GB and 16 s; rounds through files
-    are the way beyond.
+    Components count from 0 in the order of their smallest documents. SciPy's union of edges, all in memory.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -59,12 +68,87 @@ def components(edges: npt.NDArray[np.int64]) -> tuple[I64, npt.NDArray[np.int32]
     ends = ends.reshape(edges.shape)
     graph = coo_matrix((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(len(documents),) * 2)
     _, label = connected_components(graph, directed=False)
-    return documents, label
+    return documents, _renumbered(label.astype(np.int64))
 
 
-def keepers(documents: I64, component: npt.NDArray[np.int32], rank: U64) -> tuple[I64, I64]:
-    """Each document's keeper and cluster size. ``rank`` is parallel to ``documents``."""
-    order = np.lexsort((documents, rank, component))
+def components_by_rounds(
+    chunks: Callable[[], Iterable[I64]], scratch: Path, *, at_once: int = _AT_ONCE
+) -> tuple[I64, I64]:
+    """The same as ``components`` for edges that come in ``(E, 2)`` chunks, each time ``chunks`` is called.
+
+    Labels lie in a file that is mapped into memory: a document's label is a document of its component with a smaller
+    place, at first itself. In every round each edge hangs the labels of its two ends under the smaller of both, and
+    each label is replaced by its label's until nothing changes (Shiloach and Vishkin 1982), so that rounds grow with
+    the logarithm of a component's length. The end is reached when no edge joins two labels: each document has the
+    smallest of its component. Resident memory is bounded by ``at_once``, but for the answer.
+    """
+    documents = np.empty(0, np.int64)
+    for edges in chunks():
+        documents = np.union1d(documents, edges)
+    places = _Places(scratch, documents, chunks, at_once)
+    label = np.memmap(scratch / "labels", np.int64, "w+", shape=max(1, len(documents)))
+    for start in range(0, len(documents), at_once):
+        label[start : start + at_once] = np.arange(start, min(start + at_once, len(documents)))
+    changed = True
+    while changed:
+        changed = False
+        for head, tail in places.edges():
+            one, other = label[head], label[tail]
+            apart = one != other
+            if apart.any():
+                changed = True
+                least = np.minimum(one, other)[apart]
+                for ends in (one[apart], other[apart], head[apart], tail[apart]):
+                    np.minimum.at(label, ends, least)
+        _shorten(label, len(documents), at_once)
+    return documents, _renumbered(np.array(label[: len(documents)]))
+
+
+class _Places:
+    """Edges as places among the sorted documents, written once, in files of ``at_once`` edges."""
+
+    def __init__(
+        self, scratch: Path, documents: I64, chunks: Callable[[], Iterable[I64]], at_once: int
+    ) -> None:
+        self._files: list[Path] = []
+        for edges in chunks():
+            for start in range(0, len(edges), at_once):
+                path = scratch / f"edges-{len(self._files)}.npy"
+                np.save(path, np.searchsorted(documents, edges[start : start + at_once]))
+                self._files.append(path)
+
+    def edges(self) -> Iterator[tuple[I64, I64]]:
+        for path in self._files:
+            ends = np.load(path)
+            yield ends[:, 0], ends[:, 1]
+
+
+def _shorten(label: npt.NDArray[np.int64], count: int, at_once: int) -> None:
+    """Replace each label by its label's until every label is its own."""
+    changed = True
+    while changed:
+        changed = False
+        for start in range(0, count, at_once):
+            part = label[start : min(start + at_once, count)]
+            following = label[part]
+            if (following != part).any():
+                changed = True
+                part[:] = following
+
+
+def _renumbered(label: I64) -> I64:
+    """Labels of sorted documents as 0, 1, 2 ... in the order of their first appearance."""
+    _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return place[inverse]
+
+
+def keepers(documents: I64, component: I64, priority: U64) -> tuple[I64, I64]:
+    """Each document's keeper and cluster size. ``priority`` is parallel to ``documents``; documents of earlier runs
+    come before all others.
+    """
+    order = np.lexsort((documents, priority, documents < SEEN, component))
     ordered = component[order]
     first = np.ones(len(ordered), bool)
     first[1:] = ordered[1:] != ordered[:-1]

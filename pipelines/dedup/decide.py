@@ -2,75 +2,121 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from gristmill import storage
+from gristmill.documents import UNREADABLE
+from gristmill.recipe import DedupConfig
 from pipelines import staging as names
-from pipelines.arrow_files import read_arrow, read_batches, write_arrow
-from pipelines.dedup.clusters import EDGE_SCHEMA, ROW_BITS, components, keepers
+from pipelines.arrow_files import read_arrow, read_batches
+from pipelines.dedup import clusters
+from pipelines.dedup.clusters import ROW_BITS, SEEN, components, components_by_rounds, keepers
+from pipelines.dedup.seen import SeenFile, seen_ids
+from pipelines.verdicts import Verdicts
 
-EXACT, MINHASH = "exact_duplicate", "minhash_duplicate"
-VERDICT_SCHEMA = pa.schema(
-    [("row", pa.int64()), ("rule", pa.string()), ("duplicate_of", pa.string()), ("cluster_size", pa.int64())]
-)
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+EXACT, MINHASH, SEEN_BEFORE = "exact_duplicate", "minhash_duplicate", "seen_duplicate"
+_ROW = (1 << ROW_BITS) - 1
 
 
-def write_verdicts(staging: str, splits: int) -> dict[str, object]:
-    """Read every edge file, find clusters and keepers, write one verdict table for each split that has duplicates.
+def find_duplicates(
+    staging: str, config: DedupConfig, seen: list[SeenFile], verdicts: Verdicts
+) -> dict[str, object]:
+    """Read every edge file, find clusters and keepers, and hand in a verdict for each duplicate.
 
-    ``row`` counts the documents (not the bad rows) of a split from 0. Returns cluster counts for the report.
+    A document in a cluster with one of an earlier run is ``seen_duplicate``; one that shares its text with a document
+    that is preferred to it ``exact_duplicate``; any other ``minhash_duplicate``. Returns cluster counts for the report.
     """
-    exact, minhash = _edges(staging, "exact"), _edges(staging, "minhash")
-    edges = pa.concat_tables([exact, minhash])
-    for split in range(splits):
-        storage.remove_file(names.verdicts(staging, split))
-    if not edges.num_rows:
-        return {"exact": 0, "minhash": 0, "clusters": 0, "sizes": {}}
-    heads, tails = edges["head"].to_numpy(), edges["document"].to_numpy()
-    documents, component = components(np.stack([heads, tails], axis=1))
-    rank = np.empty(len(documents), np.uint64)
-    rank[np.searchsorted(documents, heads)] = edges["head_rank"].to_numpy()
-    rank[np.searchsorted(documents, tails)] = edges["document_rank"].to_numpy()
-    keeper, size = keepers(documents, component, rank)
-
-    dropped = np.flatnonzero(documents != keeper)
-    is_exact = np.isin(documents[dropped], exact["document"].to_numpy())
-    keeper_ids = read_ids(staging, np.unique(keeper[dropped]))
-    split_of, row_of = documents[dropped] >> ROW_BITS, documents[dropped] & ((1 << ROW_BITS) - 1)
-    for split in np.unique(split_of):
-        mine = np.flatnonzero(split_of == split)
-        table = pa.table(
-            [
-                pa.array(row_of[mine]),
-                pa.array(np.where(is_exact[mine], EXACT, MINHASH).tolist(), pa.string()),
-                pa.array([keeper_ids[int(number)] for number in keeper[dropped][mine]], pa.string()),
-                pa.array(size[dropped][mine]),
-            ],
-            schema=VERDICT_SCHEMA,
-        )
-        write_arrow(names.verdicts(staging, int(split)), table)
-    sizes, counts = np.unique(np.bincount(component), return_counts=True)
+    counts: dict[str, object] = {"exact": 0, "minhash": 0, "seen": 0, "clusters": 0, "sizes": {}}
+    documents, component, priority = _clusters(staging, ("exact", "minhash"), config)
+    if not len(documents):
+        return counts
+    keeper, size = keepers(documents, component, priority)
+    dropped = np.flatnonzero((documents != keeper) & (documents < SEEN))
+    rule = np.where(
+        keeper[dropped] >= SEEN, 2, np.where(_is_exact(staging, config, documents[dropped]), 0, 1)
+    )
+    ids = read_ids(staging, np.unique(keeper[dropped]), seen)
+    verdicts.add(
+        documents[dropped],
+        np.array([EXACT, MINHASH, SEEN_BEFORE])[rule].tolist(),
+        size[dropped].astype(np.float64),
+        1.0,
+        [ids[number] for number in keeper[dropped].tolist()],
+        size[dropped],
+    )
+    sizes, of_size = np.unique(np.bincount(component), return_counts=True)
+    exact, minhash, before = np.bincount(rule, minlength=3).tolist()
     return {
-        "exact": int(is_exact.sum()),
-        "minhash": int(len(dropped) - is_exact.sum()),
+        "exact": exact,
+        "minhash": minhash,
+        "seen": before,
         "clusters": int(component.max()) + 1,
-        "sizes": {str(size): int(count) for size, count in zip(sizes, counts, strict=True)},
+        "sizes": {str(size): int(count) for size, count in zip(sizes, of_size, strict=True)},
     }
 
 
-def _edges(staging: str, kind: str) -> pa.Table:
-    files = [name for name in storage.list_files(staging) if name.startswith(f"edges-{kind}-")]
-    return pa.concat_tables(
-        [EDGE_SCHEMA.empty_table(), *(read_arrow(storage.join(staging, name)) for name in files)]
-    )
+def _clusters(staging: str, kinds: tuple[str, ...], config: DedupConfig) -> tuple[I64, I64, U64]:
+    """All documents of the edges of some kinds, sorted, each with its component and priority.
+
+    Beyond ``SCIPY_EDGES`` the edges stay in their files.
+    """
+    paths = [
+        storage.join(staging, name)
+        for kind in kinds
+        for name in storage.list_files(staging)
+        if name.startswith(f"edges-{kind}-")
+    ]
+
+    def chunks() -> Iterator[I64]:
+        for path in paths:
+            table = read_arrow(path)
+            yield np.stack([table["head"].to_numpy(), table["document"].to_numpy()], axis=1)
+
+    count = 0
+    for edges in chunks():
+        count += len(edges)
+    if count <= clusters.SCIPY_EDGES:
+        documents, component = components(np.concatenate([np.empty((0, 2), np.int64), *chunks()]))
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            documents, component = components_by_rounds(chunks, Path(scratch))
+    priority = np.empty(len(documents), np.uint64)
+    for path in paths:
+        table = read_arrow(path)
+        for end in ("head", "document"):
+            priority[np.searchsorted(documents, table[end].to_numpy())] = table[f"{end}_priority"].to_numpy()
+    if config.keep == "smallest_id" and len(documents):
+        mine = documents < SEEN
+        by_number = read_ids(staging, documents[mine])
+        ids = [by_number[number].encode() for number in documents[mine].tolist()]
+        place = {each: number for number, each in enumerate(sorted(set(ids)))}
+        priority[mine] = [place[each] for each in ids]
+    return documents, component, priority
 
 
-def read_ids(staging: str, documents: np.ndarray) -> dict[int, str]:
+def _is_exact(staging: str, config: DedupConfig, documents: I64) -> npt.NDArray[np.bool_]:
+    """Which of these documents share their text with a document that is preferred to them."""
+    found, component, priority = _clusters(staging, ("exact",), config)
+    if not len(found):
+        return np.zeros(len(documents), np.bool_)
+    keeper, _ = keepers(found, component, priority)
+    return np.isin(documents, found[found != keeper])
+
+
+def read_ids(staging: str, documents: I64, seen: Sequence[SeenFile] = ()) -> dict[int, str]:
     """Document number → id, read from the scored files of just those splits; ``documents`` is sorted."""
-    found: dict[int, str] = {}
+    found = seen_ids(seen, documents[documents >= SEEN])
+    documents = documents[documents < SEEN]
     for split in np.unique(documents >> ROW_BITS):
-        wanted = documents[documents >> ROW_BITS == split] & ((1 << ROW_BITS) - 1)
+        wanted = documents[documents >> ROW_BITS == split] & _ROW
         start = 0
         for batch in read_batches(names.scored(staging, int(split))):
             if is_bad_rows(batch):
@@ -84,4 +130,7 @@ def read_ids(staging: str, documents: np.ndarray) -> dict[int, str]:
 
 def is_bad_rows(batch: pa.RecordBatch) -> bool:
     """Whether a scored batch holds rows that could not be read; a batch is all of one kind."""
-    return bool(batch.num_rows) and batch.column("detail")[0].is_valid
+    if not batch.num_rows:
+        return False
+    reasons = batch.column("reasons")[0].as_py()
+    return bool(reasons) and reasons[0]["rule"] == UNREADABLE

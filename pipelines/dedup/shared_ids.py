@@ -12,8 +12,8 @@ from gristmill import storage
 from pipelines import staging as names
 from pipelines.arrow_files import read_arrow, write_arrow
 from pipelines.columnar import Block, Bucket, partition
-from pipelines.dedup.clusters import ROW_BITS
 from pipelines.dedup.decide import read_ids
+from pipelines.verdicts import read_verdicts
 
 KIND = "ids"
 _SCHEMA = pa.schema([("rank", pa.uint64()), ("document", pa.int64())])
@@ -46,7 +46,7 @@ class SharedIdWriter:
 def count_shared_ids(staging: str, splits: int) -> dict[str, Any]:
     """How many ids more than one kept document has, how many documents these are, and the first few such ids.
 
-    Documents dropped as duplicates do not count; call it after ``write_verdicts``.
+    Documents dropped as duplicates do not count; call it when the verdicts are written.
     """
     prefix = f"edges-{KIND}-"
     files = [name for name in storage.list_files(staging) if name.startswith(prefix)]
@@ -71,10 +71,5 @@ def _shared(ranks: np.ndarray) -> np.ndarray:
 
 def _dropped(staging: str, splits: int) -> np.ndarray:
     """Numbers of the documents that have a verdict."""
-    paths = {split: names.verdicts(staging, split) for split in range(splits)}
-    found = [
-        (split << ROW_BITS) + read_arrow(path)["row"].to_numpy()
-        for split, path in paths.items()
-        if storage.exists(path)
-    ]
+    found = [read_verdicts(staging, split)["document"].to_numpy() for split in range(splits)]
     return np.concatenate([np.zeros(0, np.int64), *found])

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill import storage
+from gristmill.documents import UNREADABLE
+from gristmill.recipe import DedupConfig
 from pipelines import staging as names
-from pipelines.arrow_files import read_arrow, write_arrow
-from pipelines.dedup.clusters import ROW_BITS, components, keepers, star_edges
-from pipelines.dedup.decide import write_verdicts
+from pipelines.arrow_files import write_arrow
+from pipelines.dedup import clusters
+from pipelines.dedup.clusters import ROW_BITS, SEEN, components, components_by_rounds, keepers, star_edges
+from pipelines.dedup.decide import find_duplicates
 from pipelines.score_split import SCORED_SCHEMA
+from pipelines.verdicts import Verdicts, read_verdicts
 
 NUMBERS = st.integers(0, 2**50)
 PAIRS = st.lists(st.tuples(NUMBERS, NUMBERS).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=40)
@@ -101,9 +105,14 @@ def test_a_group_of_any_size_gives_a_star_and_not_every_pair() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(pairs=FEW, is_exact=st.lists(st.booleans(), min_size=30, max_size=30))
+@given(
+    pairs=FEW,
+    is_exact=st.lists(st.booleans(), min_size=30, max_size=30),
+    keep=st.sampled_from(["id_hash", "smallest_id"]),
+    by_scipy=st.booleans(),
+)
 def test_verdicts_drop_all_of_a_cluster_but_its_keeper(
-    tmp_path_factory: object, pairs: list[tuple[int, int]], is_exact: list[bool]
+    tmp_path_factory: object, pairs: list[tuple[int, int]], is_exact: list[bool], keep: str, by_scipy: bool
 ) -> None:
     """Documents of two splits (numbers below and from 20 on); ids in batches with bad rows between them."""
     staging = str(tmp_path_factory.mktemp("verdicts"))  # type: ignore[attr-defined]
@@ -119,20 +128,28 @@ def test_verdicts_drop_all_of_a_cluster_but_its_keeper(
             write_arrow(
                 names.edges(staging, kind, 0), star_edges([key], document.astype(np.uint64), document)
             )
-    counts = write_verdicts(staging, 2)
-    clusters = reachable(pairs)
+    verdicts = Verdicts()
+    limit = clusters.SCIPY_EDGES if by_scipy else -1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "SCIPY_EDGES", limit)
+        counts = find_duplicates(staging, DedupConfig(keep=keep), [], verdicts)
+    verdicts.write(staging, 2)
     dropped = {}
     for split in (0, 1):
-        if storage.exists(names.verdicts(staging, split)):
-            for row in read_arrow(names.verdicts(staging, split)).to_pylist():
-                dropped[split * 20 + row["row"]] = row
-    assert set(dropped) == {place for cluster in clusters for place in cluster if place != min(cluster)}
-    exact_tails = {pair[1] for pair, exact in zip(pairs, is_exact, strict=False) if exact}
+        for row in read_verdicts(staging, split).to_pylist():
+            assert row["document"] >> ROW_BITS == split
+            dropped[split * 20 + (row["document"] & ((1 << ROW_BITS) - 1))] = row
+    first = min if keep == "id_hash" else lambda group: min(group, key=lambda place: f"id-{place}")
+    groups = reachable(pairs)
+    assert set(dropped) == {place for group in groups for place in group if place != first(group)}
+    texts = reachable([pair for pair, exact in zip(pairs, is_exact, strict=False) if exact])
+    copies = {place for group in texts for place in group if place != first(group)}
     for place, row in dropped.items():
-        cluster = next(each for each in clusters if place in each)
-        assert (row["duplicate_of"], row["cluster_size"]) == (f"id-{min(cluster)}", len(cluster))
-        assert row["rule"] == ("exact_duplicate" if place in exact_tails else "minhash_duplicate")
-    assert counts["clusters"] == len(clusters)
+        group = next(each for each in groups if place in each)
+        assert (row["duplicate_of"], row["cluster_size"]) == (f"id-{first(group)}", len(group))
+        assert row["rule"] == ("exact_duplicate" if place in copies else "minhash_duplicate")
+        assert (row["value"], row["threshold"]) == (len(group), 1.0)
+    assert counts["clusters"] == len(groups)
     assert counts["exact"] + counts["minhash"] == len(dropped)
 
 
@@ -141,9 +158,59 @@ def _write_scored(staging: str, split: int) -> None:
     path = Path(names.scored(staging, split))
     with path.open("wb") as file, pa.ipc.new_stream(file, SCORED_SCHEMA) as writer:
         for start in range(0, 20, 7):
-            for ids, detail in (
-                (["bad"] * 3, "why"),
-                ([f"id-{split * 20 + n}" for n in range(start, min(start + 7, 20))], None),
+            unreadable = [{"rule": UNREADABLE, "value": None, "threshold": None}]
+            for ids, reasons in (
+                (["bad"] * 3, unreadable),
+                ([f"id-{split * 20 + n}" for n in range(start, min(start + 7, 20))], []),
             ):
-                rows = [{"id": each, "text": "", "detail": detail} for each in ids]
+                # A document has a detail too when a rule failed on it.
+                rows = [{"id": each, "text": "", "detail": "why", "reasons": reasons} for each in ids]
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCORED_SCHEMA))
+
+
+@settings(max_examples=60, deadline=None)
+@given(pairs=PAIRS, chunk=st.integers(1, 7), at_once=st.integers(1, 9))
+def test_rounds_through_files_find_what_scipy_finds(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, int]], chunk: int, at_once: int
+) -> None:
+    edges = np.array(pairs, np.int64).reshape(-1, 2)
+    parts = [edges[start : start + chunk] for start in range(0, len(edges), chunk)]
+    scratch = tmp_path_factory.mktemp("rounds")
+    for given_parts in (parts, parts[::-1]):
+        found = components_by_rounds(lambda: iter(given_parts), scratch, at_once=at_once)  # noqa: B023
+        for mine, theirs in zip(found, components(edges), strict=True):
+            assert mine.tolist() == theirs.tolist()
+
+
+def test_rounds_grow_with_the_logarithm_of_a_chain(tmp_path: Path) -> None:
+    """A chain in the worst order is done in far fewer looks at its edges than it is long."""
+    number = np.random.default_rng(3).permutation(4096).astype(np.int64)
+    edges = np.stack([number[:-1], number[1:]], axis=1)
+    looks = 0
+
+    def label_reads(files: clusters._Places) -> object:
+        nonlocal looks
+        looks += 1
+        return plain(files)
+
+    plain = clusters._Places.edges
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters._Places, "edges", label_reads)
+        _, component = components_by_rounds(lambda: [edges], tmp_path)
+    assert set(component.tolist()) == {0}
+    assert looks <= 2 * 12
+
+
+def test_documents_of_earlier_runs_come_first_and_are_not_joined_to_each_other() -> None:
+    document = np.array([SEEN + 1, SEEN, 5, 2, SEEN + 7, SEEN + 8], np.int64)
+    key = np.array([1, 1, 1, 1, 2, 2], np.uint64)
+    priority = np.array([0, 0, 0, 9, 0, 0], np.uint64)
+    edges = star_edges([key], priority, document)
+    ends = zip(edges["head"].to_pylist(), edges["document"].to_pylist(), strict=True)
+    assert {tuple(sorted(pair)) for pair in ends} == {(2, 5), (5, SEEN), (5, SEEN + 1)}
+    documents, component = components(
+        np.stack([edges["head"].to_numpy(), edges["document"].to_numpy()], axis=1)
+    )
+    keeper, size = keepers(documents, component, np.array([9, 0, 0, 0], np.uint64))
+    assert keeper.tolist() == [SEEN] * 4
+    assert size.tolist() == [4] * 4

@@ -149,8 +149,10 @@ def test_only_columns_of_keys_reach_a_group_by_key(grouped: dict[str, list[dict[
         if found
     }
     assert blocks == {
-        "clean: ExactEdges": [{"key_0": "uint64", "key_1": "uint64", "rank": "uint64", "document": "int64"}],
-        "clean: BandEdges": [{"key_0": "uint64", "rank": "uint64", "document": "int64"}],
+        "clean: ExactEdges": [
+            {"key_0": "uint64", "key_1": "uint64", "priority": "uint64", "document": "int64"}
+        ],
+        "clean: BandEdges": [{"key_0": "uint64", "priority": "uint64", "document": "int64"}],
         "clean: IdEdges": [{"rank": "uint64", "document": "int64"}],
         "vocab: Combine": [{"word": "large_string", "count": "int64"}],
     }
@@ -207,6 +209,7 @@ def test_the_books_of_cleaning_add_up_from_the_files(ground: Ground, undisturbed
         "unreadable": len(unreadable),
         "characters_in": sum(len(row["text"]) for row in kept + judged),
         "characters_kept": sum(len(row["text"]) for row in kept),
+        "characters_removed": 0,
     }
     assert totals == {key: report[key] for key in totals}
     assert all(row["reasons"] for row in rejected)

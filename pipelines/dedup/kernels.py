@@ -1,0 +1,143 @@
+"""Compiled loops of the duplicate search: words and their hashes, windows of them, minima of windows' hashes.
+
+All are plain Python over arrays that numba compiles, each once per process (from numba's on-disk cache where it has
+one). They give the same on every machine: integer arithmetic that wraps, no order of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+I64 = npt.NDArray[np.int64]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+
+#: An odd number near 2^64 divided by the golden ratio, and the two of the splitmix64 finaliser (Steele et al. 2014).
+GOLDEN, MIX_1, MIX_2 = (
+    np.uint64(0x9E3779B97F4A7C15),
+    np.uint64(0xBF58476D1CE4E5B9),
+    np.uint64(0x94D049BB133111EB),
+)
+
+
+def mix(value: U64) -> U64:
+    """The splitmix64 finaliser: a bijection of 64-bit numbers in which every bit depends on every bit."""
+    value = (value ^ (value >> np.uint64(30))) * MIX_1
+    value = (value ^ (value >> np.uint64(27))) * MIX_2
+    return value ^ (value >> np.uint64(31))
+
+
+def hash_words(points: U32, bounds: I64, is_word: npt.NDArray[np.bool_]) -> tuple[U64, I64, I64, I64]:
+    """Words of D documents as runs of code points for which ``is_word`` holds.
+
+    ``points``: code points of all documents, ``bounds`` ``(D + 1,)`` where each begins. Returns the words' hashes
+    ``(N,)``, their first code points and the ones after their last (places in ``points``), and ``(D + 1,)`` offsets
+    of the documents among the words. Equal words have equal hashes; different ones differ but for chance 2^-64.
+    """
+    count = 0
+    for d in range(len(bounds) - 1):
+        inside = False
+        for place in range(bounds[d], bounds[d + 1]):
+            word = is_word[points[place]]
+            if word and not inside:
+                count += 1
+            inside = word
+    hashes = np.empty(count, np.uint64)
+    starts = np.empty(count, np.int64)
+    ends = np.empty(count, np.int64)
+    offsets = np.zeros(len(bounds), np.int64)
+    number = 0
+    for d in range(len(bounds) - 1):
+        inside = False
+        value = np.uint64(0)
+        for place in range(bounds[d], bounds[d + 1]):
+            point = points[place]
+            if is_word[point]:
+                if not inside:
+                    starts[number] = place
+                    value = np.uint64(0)
+                    inside = True
+                value = (value ^ np.uint64(point)) * GOLDEN
+                value ^= value >> np.uint64(29)
+            elif inside:
+                ends[number] = place
+                hashes[number] = (value ^ (value >> np.uint64(32))) * MIX_1
+                number += 1
+                inside = False
+        if inside:
+            ends[number] = bounds[d + 1]
+            hashes[number] = (value ^ (value >> np.uint64(32))) * MIX_1
+            number += 1
+        offsets[d + 1] = number
+    return hashes, starts, ends, offsets
+
+
+def windows(words: U64, offsets: I64, width: int) -> tuple[U64, I64]:
+    """Hashes of all ``width``-word windows within one document, in order, and ``(D + 1,)`` bounds of documents."""
+    documents = len(offsets) - 1
+    bounds = np.zeros(documents + 1, np.int64)
+    for d in range(documents):
+        bounds[d + 1] = bounds[d] + max(0, offsets[d + 1] - offsets[d] - width + 1)
+    out = np.empty(bounds[documents], np.uint64)
+    drop = np.uint64(1)  # what a word's hash is multiplied by once it is about to leave the window
+    for _ in range(width):
+        drop *= GOLDEN
+    for d in range(documents):
+        value = np.uint64(0)
+        place = bounds[d]
+        for word in range(offsets[d], offsets[d + 1]):
+            value = value * GOLDEN + words[word]
+            inside = word - offsets[d] + 1
+            if inside > width:
+                value -= drop * words[word - width]
+            if inside >= width:
+                mixed = (value ^ (value >> np.uint64(30))) * MIX_1
+                mixed = (mixed ^ (mixed >> np.uint64(27))) * MIX_2
+                out[place] = mixed ^ (mixed >> np.uint64(31))
+                place += 1
+    return out, bounds
+
+
+def minima(windows: U64, bounds: I64, multipliers: U32, offsets: U32) -> U32:
+    """``(D, H)``: for each document the minimum over its windows of each of H hashes ``a · x + b mod 2^32``.
+
+    ``x`` is the upper half of a window's hash, ``a`` is odd (multiply-add of Dietzfelbinger et al. 1997; a bijection
+    of x). A document without windows has the largest number everywhere.
+    """
+    documents, count = len(bounds) - 1, len(multipliers)
+    out = np.empty((documents, count), np.uint32)
+    for d in range(documents):
+        row = out[d]
+        for h in range(count):
+            row[h] = np.uint32(0xFFFFFFFF)
+        for place in range(bounds[d], bounds[d + 1]):
+            x = np.uint32(windows[place] >> np.uint64(32))
+            for h in range(count):
+                value = np.uint32(multipliers[h] * x + offsets[h])
+                row[h] = min(row[h], value)
+    return out
+
+
+_TYPES: dict[Callable[..., Any], str] = {
+    hash_words: "Tuple((u8[::1], i8[::1], i8[::1], i8[::1]))(u4[::1], i8[::1], b1[::1])",
+    windows: "Tuple((u8[::1], i8[::1]))(u8[::1], i8[::1], i8)",
+    minima: "u4[:,::1](u8[::1], i8[::1], u4[::1], u4[::1])",
+}
+
+
+@cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One of this module's loops, compiled for its types."""
+    import numba
+
+    options: dict[str, Any] = {"nogil": True}
+    try:
+        made: Callable[..., Any] = numba.njit(_TYPES[function], cache=True, **options)(function)
+    except RuntimeError:  # a read-only installation and no home directory: nowhere to keep the compiled code
+        made = numba.njit(_TYPES[function], **options)(function)
+    return made

@@ -1,0 +1,132 @@
+"""Repeated lines, paragraphs and spans of sentences: which units a text has, who owns each, and the cut.
+
+=============  =======================================================================================================
+``line``       between line feeds; compared as ``strip().lower()``, as TFDS does for C4 (``c4_utils.py``)
+``paragraph``  between blank lines; compared in lower case with white space as one blank
+``span``       n sentences in a row, simplified, as datatrove 0.10.1's ``SentenceDedup`` (C4: Raffel et al. 2020)
+=============  =======================================================================================================
+
+A unit that is empty once simplified is let be. Of equal units one is kept: the first of the document whose id has the
+smallest hash (TFDS: of whose URL). Should the cut leave that document too small to keep, its units go with it, as with
+both originals. Units are told apart by 64-bit hashes: among N distinct ones about N² / 2^65 are
+taken for another (3 among 10 billion).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from gristmill.recipe import LineDedupConfig
+from pipelines.dedup.sentences import iterate_ends, sentence_ends
+from pipelines.dedup.simplify import simplify
+
+#: ``place`` counts the units of a document from 0.
+LINE_SCHEMA = pa.schema([("hash", pa.uint64()), ("document", pa.int64()), ("place", pa.int32())])
+REPEAT_SCHEMA = pa.schema([("document", pa.int64()), ("place", pa.int32())])
+WORDS, SENTENCES = "line_dedup.words", "line_dedup.sentences"
+
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
+_WORD = re.compile(r"\w+")
+
+
+def pieces_of(text: str, config: LineDedupConfig) -> list[str]:
+    """The text in the pieces it is cut by, each with the white space that joins it to the one before."""
+    if config.unit == "line":
+        first, *rest = text.split("\n")
+        return [first, *("\n" + line for line in rest)]
+    if config.unit == "paragraph":
+        cuts = [0, *(match.start() for match in _BLANK_LINES.finditer(text)), len(text)]
+    else:
+        cuts = [0, *sentence_ends(text)]
+    return [text[start:stop] for start, stop in itertools.pairwise(cuts)]
+
+
+def units_of(text: str, config: LineDedupConfig) -> list[str]:
+    """What is compared, by place; "" for a unit that is let be. ``span``: one for each run of n sentences."""
+    pieces = pieces_of(text, config)
+    if config.unit == "line":
+        units = [piece.strip().lower() for piece in pieces]
+    elif config.unit == "paragraph":
+        units = [" ".join(piece.lower().split()) for piece in pieces]
+    else:
+        simple = [simplify(piece) for piece in pieces]
+        runs = range(len(pieces) - config.span + 1)
+        units = [" ".join(simple[start : start + config.span]).strip() for start in runs]
+    return [unit if len(unit) >= config.min_characters else "" for unit in units]
+
+
+def line_keys(texts: Sequence[str], documents: Sequence[int], config: LineDedupConfig) -> pa.RecordBatch:
+    """All units of some documents as ``LINE_SCHEMA``."""
+    hashes: list[int] = []
+    counts, places = [], []
+    for text in texts:
+        units = units_of(text, config)
+        mine = [place for place, unit in enumerate(units) if unit]
+        hashes += [xxhash.xxh3_64_intdigest(units[place].encode()) for place in mine]
+        places += mine
+        counts.append(len(mine))
+    document = np.repeat(np.array(documents, np.int64), np.array(counts, np.int64))
+    return pa.RecordBatch.from_arrays(
+        [pa.array(hashes, pa.uint64()), pa.array(document), pa.array(places, pa.int32())], schema=LINE_SCHEMA
+    )
+
+
+def find_repeats(
+    hashes: npt.NDArray[np.uint64],
+    rank: npt.NDArray[np.uint64],
+    document: npt.NDArray[np.int64],
+    place: npt.NDArray[np.int32],
+) -> pa.RecordBatch:
+    """All units but the first in ``(rank, document, place)`` of each hash, as ``REPEAT_SCHEMA`` in order."""
+    order = np.lexsort((place, document, rank, hashes))
+    same = hashes[order][1:] == hashes[order][:-1]
+    later = order[1:][same]
+    later = later[np.lexsort((place[later], document[later]))]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(document[later]), pa.array(place[later])], schema=REPEAT_SCHEMA
+    )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A text after its repeated units are gone, how many pieces went, and the words and sentences that are left.
+
+    Words and sentences are counted no further than the least that is asked for.
+    """
+
+    text: str
+    pieces: int
+    words: int
+    sentences: int
+
+
+def cut(text: str, repeats: Collection[int], config: LineDedupConfig) -> Cut:
+    """Take the units at these places out. A span takes all its sentences; white space at both ends goes."""
+    width = config.span if config.unit == "span" else 1
+    gone = {place + step for place in repeats for step in range(width)}
+    pieces = pieces_of(text, config)
+    left = "".join(piece for place, piece in enumerate(pieces) if place not in gone).strip()
+    words = sum(1 for _ in itertools.islice(_WORD.finditer(left), max(1, config.min_words)))
+    sentences = sum(1 for _ in itertools.islice(iterate_ends(left), config.min_sentences))
+    return Cut(left, len(gone), words, sentences)
+
+
+def reasons_against(left: Cut, config: LineDedupConfig) -> list[dict[str, str | float]]:
+    """Why a document that was cut is too small to keep; none when it is not."""
+    limits = (
+        (WORDS, left.words, max(1, config.min_words)),
+        (SENTENCES, left.sentences, config.min_sentences),
+    )
+    return [
+        {"rule": rule, "value": float(value), "threshold": float(limit)}
+        for rule, value, limit in limits
+        if value < limit
+    ]

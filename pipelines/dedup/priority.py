@@ -1,0 +1,74 @@
+"""Who is kept of a cluster, and among whom duplicates are looked for: columns made in the first pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from gristmill.recipe import DedupConfig
+
+U64 = npt.NDArray[np.uint64]
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+def id_hashes(ids: Sequence[str]) -> U64:
+    """``(B,)`` xxh3-64 of each id: a fair draw that does not depend on the order of files."""
+    return np.fromiter((xxhash.xxh3_64_intdigest(each.encode()) for each in ids), np.uint64, len(ids))
+
+
+def priorities(
+    config: DedupConfig, rank: U64, characters: npt.NDArray[np.int64], score: npt.NDArray[np.float64] | None
+) -> U64:
+    """``(B,)``; the smallest of a cluster is kept.
+
+    ``id_hash`` and ``smallest_id``: ``rank``, the hash of the id (ids themselves are compared once clusters are known,
+    ``decide``). ``longest``, ``highest_score``: length, or the score as float32, in the upper 32 bits, descending
+    (a score that is not defined comes last), and the upper half of ``rank`` below.
+    """
+    if config.keep == "longest":
+        high = _LOW - np.minimum(characters, 0xFFFFFFFF).astype(np.uint64)
+    elif config.keep == "highest_score":
+        assert score is not None
+        high = _LOW - _ordered(score)
+    else:
+        return rank
+    return (high << np.uint64(32)) | (rank >> np.uint64(32))
+
+
+def _ordered(score: npt.NDArray[np.float64]) -> U64:
+    """Float32 as numbers of 32 bits in the same order; NaN is 0, less than any other."""
+    values = score.astype(np.float32) + np.float32(0)  # -0 becomes 0
+    bits = values.view(np.uint32).astype(np.uint64)
+    negative = bits >> np.uint64(31) == 1
+    ordered = np.where(negative, _LOW ^ bits, bits | np.uint64(1 << 31))
+    return np.where(np.isnan(values), np.uint64(0), ordered)
+
+
+def group_salt(
+    config: DedupConfig, source: str, urls: Sequence[str | None], languages: Sequence[str | None]
+) -> U64:
+    """``(B,)`` mixed into every key, so that only documents of one group can share one; 0 for ``within = "all"``.
+
+    A document without URL or language is in the group of all that have none.
+    """
+    if config.within == "all":
+        return np.zeros(len(urls), np.uint64)
+    if config.within == "source":
+        values: Sequence[str] = [source] * len(urls)
+    elif config.within == "language":
+        values = [language or "" for language in languages]
+    else:
+        values = [host(url) for url in urls]
+    return id_hashes(values)
+
+
+def host(url: str | None) -> str:
+    """The host of a URL in lower case, without port; "" where there is none."""
+    try:
+        return urlsplit(url or "").hostname or ""
+    except ValueError:
+        return ""
