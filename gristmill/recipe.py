@@ -246,7 +246,9 @@ class DenoiserConfig(Section):
     mean_span: Annotated[float, Field(ge=1)] | None = Field(
         None, description="Mean tokens of a replaced span; not for S."
     )
-    weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Its share of the rows, beside the others'.")
+    weight: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Its share of the rows, beside the others'."
+    )
 
     @model_validator(mode="after")
     def _span_fits_mode(self) -> DenoiserConfig:
@@ -278,7 +280,8 @@ class CausalConfig(Section):
 
     kind: Literal["causal"]
     document_columns: bool = Field(
-        False, description="Add segment_ids and position_ids, and predict no document's first token from another's."
+        False,
+        description="Add segment_ids and position_ids, and predict no document's first token from another's.",
     )
 
 
@@ -457,7 +460,9 @@ class Recipe(Section):
             _refer(f"pretrain.{name}.data", pretrain.data, self.build, "build")
             kind = self.build[pretrain.data].objective.kind
             if kind not in OBJECTIVES_OF_MODEL[pretrain.model]:
-                raise ValueError(f"pretrain.{name}.data = {pretrain.data!r}: {no_model_for(kind, pretrain.model)}")
+                raise ValueError(
+                    f"pretrain.{name}.data = {pretrain.data!r}: {no_model_for(kind, pretrain.model)}"
+                )
         for name, finetune in self.finetune.items():
             _refer(f"finetune.{name}.pretrained", finetune.pretrained, self.pretrain, "pretrain")
         return self

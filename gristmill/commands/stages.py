@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 from gristmill import layout, storage
 from gristmill.errors import InputError, RecipeError
 from gristmill.manifest import MANIFEST_NAME
+from gristmill.objectives import make_objective
 from gristmill.progress import Reporter
-from gristmill.recipe import Recipe, load_recipe, suggestion
+from gristmill.recipe import BuildConfig, Recipe, VocabConfig, load_recipe, suggestion
+from tokenization.specials import BERT_TOKENS, GPT_TOKENS, T5_TOKENS, find_special, sentinel
 
 if TYPE_CHECKING:
     from pipelines.runners import Execution
@@ -20,12 +22,27 @@ T = TypeVar("T")
 def load(path: str, output: str | None) -> Recipe:
     """Read a recipe and check the parts that only the pipelines' room can check."""
     recipe = load_recipe(path, output)
+    for name, build in recipe.build.items():
+        try:
+            _check_build(build, recipe.vocab[build.vocab])
+        except RecipeError as error:
+            raise RecipeError(f"{path}: build.{name}: {error}") from error
     try:
         from pipelines.cleaning.ruleset import RuleSet
     except ModuleNotFoundError:  # a training node has no pipelines extra; it does not clean
         return recipe
     RuleSet.shared(recipe.clean)
     return recipe
+
+
+def _check_build(build: BuildConfig, vocabulary: VocabConfig) -> None:
+    """Refuse what no vocabulary of this family and size can make work, before anything runs."""
+    tokens = {
+        "bert": [*BERT_TOKENS], "gpt": [*GPT_TOKENS],
+        "t5": [*T5_TOKENS, *(sentinel(number) for number in range(vocabulary.sentinels))],
+    }[vocabulary.family]  # fmt: skip
+    special = find_special({token: number for number, token in enumerate(tokens)})
+    make_objective(build.objective, length=build.length, special=special, vocab_size=vocabulary.size)
 
 
 def run_all(recipe: Recipe, execution: Execution) -> None:

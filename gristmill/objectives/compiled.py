@@ -42,7 +42,7 @@ def run(kernel: str, tokens: int, *arguments: Any) -> bool:
 
         from gristmill.objectives import kernels
 
-        if numba.config.DISABLE_JIT:
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             state.broken = True
             return False
         getattr(kernels, kernel)(*arguments)

@@ -57,11 +57,13 @@ def make_objective(
         case MixtureOfDenoisersConfig():
             return _mixture_of_denoisers(config, length, special)
         case PrefixLMConfig():
-            _need_eos_and_pad(config.kind, special)
-            return PrefixLM(special=special, inputs_length=length)
+            eos, pad = _need_eos_and_pad(config.kind, special)
+            return PrefixLM(eos=eos, pad=pad, inputs_length=length)
         case CausalConfig():
             if special.eos is None:
-                raise RecipeError("objective causal needs a vocabulary with an end token; use one of family gpt")
+                raise RecipeError(
+                    "objective causal needs a vocabulary with an end token; use one of family gpt"
+                )
             return Causal(length=length, separator=special.eos, document_columns=config.document_columns)
         case BidirectionalConfig():
             return Bidirectional(length=length)
@@ -132,7 +134,7 @@ def _mixture_of_denoisers(
             f"mode_tokens need {modes} sentinels, the vocabulary has {len(special.sentinels)}: "
             "learn it with more, or set mode_tokens = false"
         )
-    denoisers = UL2
+    denoisers: tuple[Denoiser, ...] = UL2
     if config.denoisers is not None:
         denoisers = tuple(
             Denoiser(each.mode, each.density, each.mean_span, each.weight) for each in config.denoisers
@@ -166,6 +168,9 @@ def _need_predictions(length: int, probability: float) -> None:
         )
 
 
-def _need_eos_and_pad(kind: str, special: SpecialTokens) -> None:
+def _need_eos_and_pad(kind: str, special: SpecialTokens) -> tuple[int, int]:
     if special.eos is None or special.pad is None:
-        raise RecipeError(f"objective {kind} needs a vocabulary with eos and pad tokens; use one of family t5")
+        raise RecipeError(
+            f"objective {kind} needs a vocabulary with eos and pad tokens; use one of family t5"
+        )
+    return special.eos, special.pad

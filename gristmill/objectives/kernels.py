@@ -1,7 +1,8 @@
 """The noising of rows as loops that numba compiles; each gives the bits of the NumPy code it stands for.
 
 Imported by ``compiled`` alone, since importing numba costs half a second. All kernels work on C-contiguous
-arrays, fill their outputs completely, and keep to uint64 where randomness is made (numba, like NumPy, turns
+arrays. The maskings find copies of the tokens in ``input_ids`` and -100 in ``labels``; the corruption of spans
+fills its outputs. All keep to uint64 where randomness is made (numba, like NumPy, turns
 a mixture of int64 and uint64 into floats).
 """
 
@@ -20,7 +21,7 @@ _WEYL = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 _IGNORED = np.int32(-100)
-_CONTINUES, _SPECIAL = np.uint8(1), np.uint8(2)
+_BEGINS, _CONTINUES, _SPECIAL = np.uint8(0), np.uint8(1), np.uint8(2)
 
 
 def _compiled(function: F) -> F:
@@ -42,9 +43,15 @@ def _draw(key: Any, counter: int) -> Any:
 
 
 @_compiled
+def _below(draw: Any, limit: int) -> Any:
+    """``randomness.below``: a 32-bit draw scaled to [0, limit)."""
+    return np.int64((draw * np.uint64(limit)) >> _HALF)
+
+
+@_compiled
 def _class_of(token: Any, classes: Any) -> Any:
     """An id's class; ids outside the vocabulary count as the nearest inside, as ``np.take`` clips."""
-    place = np.int64(token)
+    place = int(token)
     if place < 0:
         place = 0
     if place >= len(classes):
@@ -62,10 +69,10 @@ def _choose(
     labels[row, column] = original
     draw = _draw(key, column)
     decision = draw & _LOW
-    if decision < mask_below:
-        input_ids[row, column] = mask_id
-    elif decision < random_below:
-        input_ids[row, column] = random_ids[((draw >> _HALF) * np.uint64(len(random_ids))) >> _HALF]
+    # Written so that it compiles without branches: fates cannot be predicted.
+    chosen = random_ids[_below(draw >> _HALF, len(random_ids))]
+    chosen = chosen if decision < random_below else original
+    input_ids[row, column] = mask_id if decision < mask_below else chosen
 
 
 @_compiled
@@ -77,8 +84,6 @@ def mask_tokens(
     rows, width = tokens.shape
     places = np.empty(width, np.int32)
     for row in range(rows):
-        input_ids[row] = tokens[row]
-        labels[row] = _IGNORED
         found = 0
         for column in range(lengths[row]):
             places[found] = column
@@ -93,7 +98,7 @@ def mask_tokens(
                 word = _draw(key, step >> 1)
                 draw = word & _LOW
             last = found - count + step
-            column = places[(draw * np.uint64(last + 1)) >> _HALF]
+            column = places[_below(draw, last + 1)]
             if labels[row, column] != _IGNORED:
                 column = places[last]
             _choose(
@@ -114,29 +119,21 @@ def mask_words(
     ``int(share * words + fraction)``, at most ``counts``.
     """
     rows, width = tokens.shape
-    starts, ends = np.empty(width, np.int32), np.empty(width, np.int32)
-    order = np.empty(width, np.int32)
+    starts = np.empty(width + 1, np.int32)
     by_words = len(fractions) > 0
     for row in range(rows):
-        input_ids[row] = tokens[row]
-        labels[row] = _IGNORED
         words = 0
-        after_special = True
-        for column in range(lengths[row]):
+        before = _SPECIAL
+        length = lengths[row]
+        for column in range(length):
             kind = _class_of(tokens[row, column], classes)
-            if kind == _SPECIAL:
-                after_special = True
-                continue
-            if kind != _CONTINUES or after_special:
-                starts[words] = column
-                order[words] = words
-                words += 1
-            ends[words - 1] = column + 1
-            after_special = False
+            starts[words] = column
+            words += (kind == _BEGINS) | ((kind == _CONTINUES) & (before == _SPECIAL))
+            before = kind
         left = counts[row]
         if by_words:
             left = min(left, np.int64(share * words + fractions[row]))
-        key = keys[row]
+        key, replacement_key = keys[row], replacement_keys[row]
         draws = np.uint64(0)
         for step in range(words):
             if left <= 0:
@@ -146,17 +143,20 @@ def mask_words(
             else:
                 draws = _draw(key, step >> 1)
                 draw = draws & _LOW
-            pick = step + np.int64((draw * np.uint64(words - step)) >> _HALF)
-            word = order[pick]
-            order[pick] = order[step]
-            size = 1 if by_words else ends[word] - starts[word]
+            pick = step + _below(draw, words - step)
+            start = starts[pick]
+            starts[pick] = starts[step]
+            end = start + 1
+            while end < length and _class_of(tokens[row, end], classes) == _CONTINUES:
+                end += 1
+            size = 1 if by_words else end - start
             if size > left:
                 continue
             left -= size
-            for column in range(starts[word], ends[word]):
+            for column in range(start, end):
                 _choose(
-                    row, column, replacement_keys[row], mask_below, random_below, mask_id, random_ids,
-                    input_ids, labels,
+                    row, column, replacement_key, mask_below, random_below, mask_id, random_ids, input_ids,
+                    labels,
                 )  # fmt: skip
 
 
@@ -170,8 +170,6 @@ def mask_spans(
     places, word_at = np.empty(width, np.int32), np.empty(width, np.int32)
     starts, ends = np.empty(width, np.int32), np.empty(width, np.int32)
     for row in range(rows):
-        input_ids[row] = tokens[row]
-        labels[row] = _IGNORED
         words = found = 0
         after_special = True
         for column in range(lengths[row]):
@@ -192,7 +190,7 @@ def mask_spans(
         while left > 0:
             draw = _draw(keys[row], attempt)
             attempt += 1
-            anchor = np.int64(((draw >> _HALF) * np.uint64(found)) >> _HALF)
+            anchor = _below(draw >> _HALF, found)
             if labels[row, places[anchor]] != _IGNORED:
                 continue
             span = 1
@@ -226,7 +224,7 @@ def _piece_ends(key: Any, items: int, pieces: int, marks: Any, ends: Any) -> Non
             word = _draw(key, step >> 1)
             draw = word & _LOW
         last = items - 1 - cuts + step
-        border = np.int64((draw * np.uint64(last + 1)) >> _HALF)
+        border = _below(draw, last + 1)
         if marks[border]:
             border = last
         marks[border] = 1

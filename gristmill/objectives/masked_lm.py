@@ -101,15 +101,12 @@ class MaskedLM:
             randomness.sample_keys(seed, f"masked_lm.{purpose}", epoch, sample_ids)
             for purpose in ("choice", "replacement")
         )
-        fractions = np.empty(0)
+        fractions: NDArray[np.float64] = np.empty(0)
         if self.law == "iid":
             draws = randomness.draw_u64(randomness.sample_keys(seed, "masked_lm.count", epoch, sample_ids), 1)
-            fractions = (draws[:, 0] >> np.uint64(11)) * 2.0**-53
+            fractions = (draws[:, 0] >> np.uint64(11)).astype(np.float64) * 2.0**-53
         counts = self._budgets(lengths, fractions)
-        made = {
-            "input_ids": np.empty(tokens.shape, tokens.dtype),
-            "labels": np.empty(tokens.shape, np.int32),
-        }
+        made = {"input_ids": tokens.copy(), "labels": np.full(tokens.shape, IGNORED, np.int32)}
         random_ids = self._random_ids.astype(tokens.dtype, copy=False)
         ways = (*self._thresholds, tokens.dtype.type(self.special.mask), random_ids, *made.values())
         laws: dict[str, tuple[Any, ...]] = {
@@ -127,15 +124,11 @@ class MaskedLM:
         row, column = np.divmod(chosen, max(tokens.shape[1], 1))
         originals = np.take(tokens, chosen)
         draws = randomness.draw_u64_at(replacement_keys[row], column)
-        made["input_ids"][:] = tokens
         made["input_ids"].reshape(-1)[chosen] = self._replace(originals, draws, random_ids)
-        made["labels"].fill(IGNORED)
         made["labels"].reshape(-1)[chosen] = originals
         return made
 
-    def _budgets(
-        self, lengths: NDArray[np.int32], fractions: NDArray[np.float64]
-    ) -> NDArray[np.int64]:
+    def _budgets(self, lengths: NDArray[np.int32], fractions: NDArray[np.float64]) -> NDArray[np.int64]:
         """(B,) tokens to choose; words where the law counts those, whose number is found later."""
         if self.law == "exact":
             return self.predictions(lengths)
@@ -214,4 +207,5 @@ class MaskedLM:
         """A span is one word longer for each of these that a 32-bit draw reaches: P(n) ~ (1 - p)^(n - 1) p."""
         shares = (1 - self.span_stop) ** np.arange(self.span_words)
         below = np.cumsum(shares)[:-1] / shares.sum()
-        return np.rint(below * 2.0**32).astype(np.uint64)
+        thresholds: NDArray[np.uint64] = np.rint(below * 2.0**32).astype(np.uint64)
+        return thresholds

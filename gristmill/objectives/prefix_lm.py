@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from gristmill import randomness
 from gristmill.objectives.base import IGNORED
-from gristmill.objectives.special import SpecialTokens
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class PrefixLM:
     EOS fill theirs.
     """
 
-    special: SpecialTokens
+    eos: int
+    pad: int
     inputs_length: int
 
     name = "prefix_lm"
@@ -57,12 +57,12 @@ class PrefixLM:
         columns = np.arange(self.inputs_length)
         padded = np.zeros((rows, self.inputs_length), tokens.dtype)
         padded[:, :width] = tokens[:, : self.inputs_length]
-        input_ids = np.where(columns < cuts[:, None], padded, padded.dtype.type(self.special.pad))
+        input_ids = np.where(columns < cuts[:, None], padded, padded.dtype.type(self.pad))
         row = np.arange(rows)
-        input_ids[row, cuts] = self.special.eos
+        input_ids[row, cuts] = self.eos
         rest = long_lengths - cuts
         after = np.minimum(columns + cuts[:, None], self.inputs_length - 1)
         labels = np.take_along_axis(padded, after, axis=1).astype(np.int32)
         labels[columns > rest[:, None]] = IGNORED
-        labels[row, rest] = self.special.eos
+        labels[row, rest] = self.eos
         return {"input_ids": input_ids, "labels": labels, "length": (cuts + 1).astype(np.int32)}

@@ -14,7 +14,12 @@ from gristmill.objectives.special import SpecialTokens
 
 
 def replaced_token(
-    *, vocab_size: int, special: SpecialTokens, length: int, probability: float = 0.15, mask_share: float = 0.85
+    *,
+    vocab_size: int,
+    special: SpecialTokens,
+    length: int,
+    probability: float = 0.15,
+    mask_share: float = 0.85,
 ) -> MaskedLM:
     """The generator's inputs and labels, in the columns of :class:`MaskedLM`."""
     return MaskedLM(

@@ -22,9 +22,7 @@ from gristmill.objectives.special import SpecialTokens
 Ints = NDArray[np.int64]
 
 
-def noise_counts(
-    lengths: NDArray[np.integer], density: ArrayLike, mean_span: ArrayLike
-) -> tuple[Ints, Ints]:
+def noise_counts(lengths: NDArray[np.integer], density: ArrayLike, mean_span: ArrayLike) -> tuple[Ints, Ints]:
     """Noise tokens and noise spans, each (B,) int64, of rows of lengths (B,): ``random_spans_noise_mask``.
 
     ``density`` and ``mean_span`` are one number or one a row.
@@ -35,7 +33,9 @@ def noise_counts(
     """
     noise = np.rint(lengths.astype(np.float32) * np.asarray(density, np.float32)).astype(np.int64)
     noise = np.minimum(np.maximum(noise, 1), lengths - 1)
-    spans = np.maximum(np.rint(noise.astype(np.float32) / np.asarray(mean_span, np.float32)).astype(np.int64), 1)
+    spans = np.maximum(
+        np.rint(noise.astype(np.float32) / np.asarray(mean_span, np.float32)).astype(np.int64), 1
+    )
     spans = np.minimum(spans, lengths - noise)
     long_enough = lengths >= 2
     return np.where(long_enough, noise, 0), np.where(long_enough, spans, 0)
