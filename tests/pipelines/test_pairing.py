@@ -18,7 +18,17 @@ DOCUMENTS = st.lists(st.lists(st.integers(0, 12), max_size=8), max_size=6)
 def test_segments_are_sentences_and_lines() -> None:
     text = 'One. Two! "Three?" four 3.5 e.g.\nFive…  \n\n a heading\nSix。七。'
     segments, counts = split_segments([text, "", " \n ", "no end"])
-    assert segments == ["One.", "Two!", '"Three?"', "four 3.5 e.g.", "Five…", "a heading", "Six。", "七。", "no end"]
+    assert segments == [
+        "One.",
+        "Two!",
+        '"Three?"',
+        "four 3.5 e.g.",
+        "Five…",
+        "a heading",
+        "Six。",
+        "七。",
+        "no end",
+    ]
     assert counts.tolist() == [8, 0, 0, 1]
 
 
