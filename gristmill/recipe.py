@@ -327,6 +327,8 @@ class BuildConfig(Section):
             raise ValueError(
                 "dupe_factor needs materialize = true; sequences get fresh noise every epoch anyway"
             )
+        if self.dupe_factor > 1 and isinstance(self.objective, CausalConfig | BidirectionalConfig):
+            raise ValueError(f"dupe_factor: all copies of {self.objective.kind} rows would be the same")
         return self
 
 

@@ -13,7 +13,7 @@ from gristmill.objectives import SpecialTokens, make_objective
 from gristmill.objectives.bidirectional import Bidirectional
 from gristmill.objectives.causal import Causal
 from gristmill.objectives.prefix_lm import PrefixLM
-from gristmill.recipe import CausalConfig, PrefixLMConfig
+from gristmill.recipe import BuildConfig, CausalConfig, PrefixLMConfig
 
 PAD, EOS, END = 0, 1, 9
 TOKENS = st.lists(st.lists(st.integers(5, 12), max_size=12), min_size=1, max_size=6)
@@ -103,3 +103,10 @@ def test_vocabularies_without_the_tokens_are_refused() -> None:
         make_objective(
             PrefixLMConfig(kind="prefix_lm"), length=8, special=SpecialTokens(pad=0), vocab_size=10
         )
+
+
+def test_copies_without_noise_are_refused() -> None:
+    build = {"vocab": "v", "length": 64, "dupe_factor": 2}
+    with pytest.raises(ValueError, match="all copies of causal rows would be the same"):
+        BuildConfig.model_validate({**build, "objective": {"kind": "causal"}})
+    assert BuildConfig.model_validate({**build, "objective": {"kind": "prefix_lm"}}).dupe_factor == 2
