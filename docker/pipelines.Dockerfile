@@ -12,6 +12,7 @@ COPY pipelines pipelines
 COPY training/__init__.py training/__init__.py
 RUN pip install --no-cache-dir --constraint constraints.txt '.[pipelines]'
 
-# Workers are the parallelism: native thread pools stay at one thread.
+# Workers are the parallelism: native thread pools stay at one thread. (TOKENIZERS_ is no secret token.)
+# hadolint ignore=DL3064
 ENV RAYON_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1
 # The entry point of the Beam base image starts the SDK worker.

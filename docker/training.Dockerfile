@@ -4,16 +4,16 @@
 FROM pytorch/pytorch:2.13.0-cuda13.0-cudnn9-runtime
 
 WORKDIR /opt/gristmill
-COPY pyproject.toml README.md LICENSE ./
+COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY gristmill gristmill
 COPY tokenization tokenization
 COPY training training
 COPY pipelines/__init__.py pipelines/__init__.py
-# No constraints file here: it pins the CPU build of torch, and the base image brings its own.
-RUN pip install --no-cache-dir '.[training]' \
-    && useradd --create-home trainer
+# The base image's torch is of the version the constraints name, so it stays.
+RUN pip install --no-cache-dir --constraint constraints.txt '.[training]' \
+    && useradd --uid 1001 --create-home trainer
 
-USER trainer
+USER 1001
 WORKDIR /work
 ENTRYPOINT ["gristmill"]
 CMD ["--help"]

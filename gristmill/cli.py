@@ -5,16 +5,18 @@ Each command imports its room when it runs, so that ``--help`` is quick and a no
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
-from typing import Annotated, Any, NoReturn
+import warnings
+from typing import Annotated, Any, NoReturn, cast
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from gristmill import __version__
-from gristmill.errors import GristmillError
+from gristmill.errors import GristmillError, RecipeError
 from gristmill.progress import Reporter
 from gristmill.recipe import suggestion
 
@@ -33,6 +35,13 @@ app = typer.Typer(
 
     Exit codes: 0 done, 1 a check failed or an input is bad, 2 bad usage or recipe, 130 stopped from the keyboard.""",
 )
+
+#: typer carries its own copy of click from 0.20 on, so the class is found through what typer exports.
+USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
+#: Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
+STOPPED = 130
+#: The verbs that run Beam pipelines and so take Beam's options.
+BEAM_VERBS = ("run", "clean", "vocab", "build")
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")]
 Output = Annotated[
@@ -54,9 +63,27 @@ AnyPath = Annotated[
 
 
 def _execution(context: typer.Context, workers: int | None, quiet: bool) -> Any:
-    from pipelines.runners import Execution
+    from pipelines.runners import Execution, check_beam_arguments
 
-    return Execution(workers, tuple(context.obj or ()), Reporter(quiet))
+    arguments = tuple(context.obj or ())
+    check_beam_arguments(arguments)
+    return Execution(workers, arguments, Reporter(quiet))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gristmill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Options of gristmill itself."""
 
 
 @app.command()
@@ -181,44 +208,73 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     words = sys.argv[1:] if arguments is None else arguments
     cut = words.index("--") if "--" in words else len(words)
     own, beam_options = words[:cut], words[cut + 1 :]
-    if own == ["--version"]:
-        print(f"gristmill {__version__}")
-        sys.exit(0)
+    _quiet_libraries()
+    # Set before torch loads it: OpenMP threads that wait for one another give up their core at once. Spinning is a
+    # tenth faster on a machine all one's own and several times slower where anything else runs.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     command = typer.main.get_command(app)
-    console = Console(stderr=True, highlight=False)
     try:
+        _refuse_idle_options(own, beam_options, command)
         result = command.main(args=own, prog_name="gristmill", standalone_mode=False, obj=beam_options)
+        sys.stdout.flush()
+        if result == STOPPED:  # typer turns Ctrl-C into this code
+            raise KeyboardInterrupt
         sys.exit(result if isinstance(result, int) else 0)
     except GristmillError as error:
-        console.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
-    except click.exceptions.UsageError as error:
-        console.print(f"[bold red]error:[/bold red] {escape(_usage(error, command))}", soft_wrap=True)
-        sys.exit(2)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        console.print("stopped; run the same command again to go on from here")
-        sys.exit(130)
+        _fail(str(error), error.exit_code)
+    except USAGE_ERROR as error:
+        _fail(_usage(error, command), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        Console(stderr=True, highlight=False).print("stopped; run the same command again to go on from here")
+        sys.exit(STOPPED)
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except ModuleNotFoundError as error:
         extra = {"apache_beam": "pipelines", "torch": "training", "transformers": "training"}.get(
             error.name or ""
         )
         if extra is None:
             raise
-        console.print(
-            f"[bold red]error:[/bold red] this needs {error.name}: pip install 'gristmill\\[{extra}]'",
-            soft_wrap=True,
+        _fail(f"this needs {error.name}: pip install 'gristmill[{extra}]'", 2)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        place = f"{error.filename}: " if error.filename is not None else ""
+        _fail(f"{place}{error.strerror[:1].lower()}{error.strerror[1:]}", 1)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    line = " ".join(message.splitlines())
+    Console(stderr=True, highlight=False).print(f"[bold red]error:[/bold red] {escape(line)}", soft_wrap=True)
+    sys.exit(exit_code)
+
+
+def _quiet_libraries() -> None:
+    """What libraries log or warn of is about their own insides; errors still show."""
+    logging.getLogger().setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _refuse_idle_options(own: list[str], beam_options: list[str], command: Any) -> None:
+    """RecipeError for Beam options behind a verb that has no use for them, rather than dropping them unsaid."""
+    verb = next((word for word in own if not word.startswith("-")), "")
+    if beam_options and verb in command.commands and verb not in BEAM_VERBS:
+        raise RecipeError(
+            f"{verb} runs no Beam pipeline, so it takes no options after -- ({' '.join(beam_options)}); "
+            f"these do: {', '.join(BEAM_VERBS)}"
         )
-        sys.exit(2)
 
 
-def _usage(error: click.exceptions.UsageError, command: Any) -> str:
+def _usage(error: Any, command: Any) -> str:
     message = error.format_message()
     if message.startswith("No such command"):
         word = message.split("'")[1]
         return f"no such command {word!r}{suggestion(word, command.commands)}"
-    place = (
-        f" (see gristmill {error.ctx.info_name} --help)"
-        if error.ctx and error.ctx.info_name != "gristmill"
-        else ""
-    )
-    return message.rstrip(".") + place
+    if possible := getattr(error, "possibilities", None):
+        message = (
+            f"{message.split(' (Possible')[0].split(' Did you')[0].rstrip('.')}; did you mean {possible[0]}?"
+        )
+    verb = f" {error.ctx.info_name}" if error.ctx and error.ctx.info_name != "gristmill" else ""
+    return f"{message[:1].lower()}{message[1:].rstrip('.')} (see gristmill{verb} --help)"

@@ -7,6 +7,7 @@ import pyarrow as pa
 REASON_TYPE = pa.struct([("rule", pa.string()), ("value", pa.float64()), ("threshold", pa.float64())])
 
 #: ``clean/documents-*.parquet``. ``text`` is large so that one huge document cannot overflow 32-bit offsets.
+#: ``metadata`` is a JSON object with sorted keys, of what the recipe's ``metadata_fields`` name, or null.
 CLEAN_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -15,6 +16,7 @@ CLEAN_SCHEMA = pa.schema(
         ("url", pa.string()),
         ("language", pa.string()),
         ("language_score", pa.float32()),
+        ("metadata", pa.string()),
     ]
 )
 

@@ -6,6 +6,7 @@ Written last, by atomic rename: a directory without a manifest is not finished a
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import xxhash
@@ -62,8 +63,14 @@ def describe_file(directory: str, name: str, rows: int) -> FileEntry:
 
 
 def write_manifest(directory: str, manifest: Manifest) -> None:
-    """Write ``manifest.json``; call it last."""
-    storage.write_json(storage.join(directory, MANIFEST_NAME), manifest.model_dump(mode="json"))
+    """Write ``manifest.json``; call it last. Its last key is the xxh3-128 of all bytes before that key."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+    body = text.removesuffix("\n}").encode()
+    storage.write_bytes(storage.join(directory, MANIFEST_NAME), body + _seal(body))
+
+
+def _seal(body: bytes) -> bytes:
+    return f',\n "checksum": "{xxhash.xxh3_128_hexdigest(body)}"\n}}\n'.encode()
 
 
 def read_manifest(directory: str) -> Manifest:
@@ -73,12 +80,22 @@ def read_manifest(directory: str) -> Manifest:
         raise ArtefactError(
             f"{directory}: no {MANIFEST_NAME}, so it is not a finished output; run its stage first"
         )
-    value = storage.read_json(path)
-    if isinstance(value, dict) and value.get("format_version") != FORMAT_VERSION:
+    advice = f"remove {directory} and run its stage again"
+    try:
+        value = storage.read_json(path)
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; {advice}") from error
+    if not isinstance(value, dict):
+        raise ArtefactError(f"{path}: not a manifest; {advice}")
+    if value.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
         raise ArtefactError(
-            f"{path}: format version {value.get('format_version')!r}, this Gristmill reads {FORMAT_VERSION}; "
-            "run the stage again"
+            f"{path}: format version {value.get('format_version')!r}, this Gristmill reads {FORMAT_VERSION}; {advice}"
         )
+    data = storage.read_bytes(path)
+    body = data[: data.rfind(b',\n "checksum": "')]
+    if data != body + _seal(body):
+        raise ArtefactError(f"{path}: damaged or edited: its checksum does not fit; {advice}")
+    del value["checksum"]
     try:
         return Manifest.model_validate(value)
     except ValidationError as error:
@@ -112,9 +129,18 @@ def is_finished(directory: str, expected_fingerprint: str) -> bool:
 
 
 def verify(directory: str) -> list[str]:
-    """Check every file's size and checksum against the manifest; one line per problem, empty when sound."""
+    """Check the manifest, and every file's size and checksum against it; one line per problem, empty when sound."""
+    try:
+        entries = read_manifest(directory).files
+    except ArtefactError as error:
+        return [str(error)]
+    return check_files(directory, entries)
+
+
+def check_files(directory: str, entries: Iterable[FileEntry]) -> list[str]:
+    """Check size and checksum of some files of a directory; one line per problem."""
     problems = []
-    for entry in read_manifest(directory).files:
+    for entry in entries:
         path = storage.join(directory, entry.name)
         if not storage.exists(path):
             problems.append(f"{path}: missing")

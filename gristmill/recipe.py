@@ -6,14 +6,27 @@ paths are meant from the recipe file's folder; ``output`` from where the command
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import json
 import os
+import re
 import tomllib
 import types
 import typing
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from gristmill import storage
 from gristmill.errors import RecipeError
@@ -21,53 +34,242 @@ from gristmill.errors import RecipeError
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+#: How text is cut into words for the cleaning rules.
+WordMode = Literal["unicode", "whitespace", "spacy"]
+
+#: Characters of a wrong value that an error repeats.
+_LONGEST_SHOWN = 80
 
 
 class Section(BaseModel):
     """A table of the recipe: no unknown keys, no silent conversions, not changed after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _off_is_none(cls, value: Any) -> Any:
-        """TOML has no null: ``"off"`` stands for it where a key may be without a value."""
-        if not isinstance(value, dict):
-            return value
-        optional = {
-            key
-            for key, field in cls.model_fields.items()
-            if types.NoneType in typing.get_args(field.annotation)
-        }
-        return {key: None if key in optional and given == "off" else given for key, given in value.items()}
+
+def off_is_none(value: Any) -> Any:
+    """TOML has no null: ``"off"`` stands for it where a key may be without a value."""
+    return None if value == "off" else value
+
+
+#: A text that may be switched off.
+OptionalText = Annotated[str | None, BeforeValidator(off_is_none)]
 
 
 # -- corpus and clean --------------------------------------------------------------------------------------------------
 
 
-class JsonlSource(Section):
-    """JSON lines, plain or compressed (gz, zst, by content), one document a line."""
+_METADATA = (
+    "Fields kept as a JSON object in the documents' metadata column; a dot goes into nested ones, "
+    '"*" keeps all that are not text, id or url.'
+)
+# Codecs of Python's that are for names, source code or one operating system.
+_NO_FILE_ENCODINGS = frozenset(
+    {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "cp65001"}
+)
+_ERRORS = "Rows with undecodable bytes: reject records them as unreadable, replace puts U+FFFD for each bad sequence."
+
+
+class FileSource(Section):
+    """What every source that reads files has in common."""
+
+    name: Name = Field(
+        description="The source column of its documents, and the beginning of their made-up ids."
+    )
+    paths: list[str] = Field(
+        min_length=1, description="Files, globs or URLs of any fsspec file system, relative to the recipe."
+    )
+
+    def located(self, resolve: Callable[[str], str]) -> Self:
+        """The same source with its input paths resolved."""
+        return self.model_copy(update={"paths": [resolve(path) for path in self.paths]})
+
+
+class EncodedSource(FileSource):
+    """Files of characters in some encoding."""
+
+    encoding: str = Field(
+        "utf-8",
+        description="A Python codec's name, or detect: UTF-8 where a file's first megabyte is that, else a guess.",
+    )
+    errors: Literal["reject", "replace"] = Field("reject", description=_ERRORS)
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str) -> str:
+        if value == "detect":
+            return value
+        try:
+            if codecs.lookup(value).name in _NO_FILE_ENCODINGS:
+                raise LookupError
+            "".encode(value)
+        except LookupError:
+            known = ["utf-8", "detect", "latin-1", "cp1252", "utf-16", "shift_jis", "gb18030", "koi8-r"]
+            raise ValueError(
+                f"{value!r} is no text encoding Python knows{suggestion(value, known)}"
+            ) from None
+        return value
+
+
+class FieldsSource(Section):
+    """Which fields of a row are the document."""
+
+    text_field: str = Field(
+        "text", description="The field that holds the text; a dot goes into nested fields."
+    )
+    id_field: OptionalText = Field(
+        "id", description='Where it is absent, null or "off", the id is made from file name and place.'
+    )
+    url_field: str | None = Field(None, description="The field that holds the address.")
+    metadata_fields: list[str] = Field([], description=_METADATA)
+
+
+class TextSource(EncodedSource):
+    """Plain text, plain or compressed (gz, bz2, xz, zst: told by content)."""
+
+    kind: Literal["text"]
+    per: Literal["file", "line", "paragraph"] = Field(
+        "file", description="What one document is; paragraphs are parted by blank lines."
+    )
+
+
+class JsonlSource(FileSource, FieldsSource):
+    """JSON lines in UTF-8, one document a line, plain or compressed (gz, bz2, xz, zst: told by content).
+
+    Plain files are read in pieces of split_bytes, a compressed file by one worker.
+    """
 
     kind: Literal["jsonl"]
-    name: Name
-    paths: list[str] = Field(min_length=1, description="Files or globs, relative to the recipe.")
-    text_field: str = "text"
-    id_field: str | None = Field("id", description="None: the id is made from file name and row.")
-    url_field: str | None = None
+    errors: Literal["reject", "replace"] = Field("reject", description=_ERRORS)
 
 
-class WarcSource(Section):
+class CsvSource(EncodedSource, FieldsSource):
+    """Delimited rows, plain or compressed (gz, bz2, xz, zst: told by content).
+
+    A quoted field may hold line ends, so a file is read by one worker; with quote = "" plain files are read
+    in pieces.
+    """
+
+    kind: Literal["csv"]
+    delimiter: str = Field(",", description="One character; a tab for TSV.")
+    quote: str = Field(
+        '"', max_length=1, description='Doubled inside a quoted field; "" means that nothing is quoted.'
+    )
+    columns: list[str] | None = Field(None, description="Column names of files without a header line.")
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> CsvSource:
+        if len(self.delimiter) != 1 or self.delimiter in "\r\n":
+            raise ValueError("delimiter must be one character, not a line end")
+        if self.quote in ("\r", "\n", self.delimiter):
+            raise ValueError("quote must be another character than the delimiter and no line end")
+        if self.columns is not None and self.text_field not in self.columns:
+            raise ValueError(
+                f"text_field {self.text_field!r} is not among columns{suggestion(self.text_field, self.columns)}"
+            )
+        return self
+
+
+class ParquetSource(FileSource, FieldsSource):
+    """Parquet files, read in runs of row groups."""
+
+    kind: Literal["parquet"]
+    errors: Literal["reject", "replace"] = Field("reject", description=_ERRORS)
+
+
+class CrawlSource(FileSource):
+    """Records of a crawl. A large file with a gzip member a record, or plain, is read in pieces by many workers."""
+
+    metadata_fields: list[str] = Field(
+        [],
+        description='Record headers kept in the metadata column, such as "WARC-Date"; "title" is the page\'s.',
+    )
+
+
+class WarcSource(CrawlSource):
     """WARC files of crawled pages; HTML responses with status 200 become documents."""
 
     kind: Literal["warc"]
-    name: Name
-    paths: list[str] = Field(min_length=1, description="Files or globs, relative to the recipe.")
     extract: Literal["main_content", "all_text"] = Field(
         "main_content", description="main_content leaves navigation and boilerplate out."
     )
 
 
-Source = Annotated[JsonlSource | WarcSource, Field(discriminator="kind")]
+class ArcSource(CrawlSource):
+    """ARC files (version 1), the older format of web archives, read as WARC is."""
+
+    kind: Literal["arc"]
+    extract: Literal["main_content", "all_text"] = Field(
+        "main_content", description="main_content leaves navigation and boilerplate out."
+    )
+
+
+class WetSource(CrawlSource):
+    """WET files: the text that Common Crawl took out of pages (conversion records), as it is."""
+
+    kind: Literal["wet"]
+    errors: Literal["reject", "replace"] = Field("reject", description=_ERRORS)
+
+
+class WikipediaSource(FileSource):
+    """MediaWiki XML dumps (pages-articles; plain, bz2, gz, xz, zst). Multistream bz2 dumps are read in pieces.
+
+    Templates, tables, references, files and categories are left out; headings and lists stay readable.
+    Redirects and other content than wikitext are skipped and counted.
+    """
+
+    kind: Literal["wikipedia"]
+    namespaces: list[int] = Field(
+        [0], min_length=1, description="Namespaces that are read; 0 are the articles."
+    )
+    metadata_fields: list[Literal["title", "page_id", "revision_id", "timestamp", "namespace"]] = Field(
+        ["title"], description="What is kept of a page in the metadata column."
+    )
+
+
+class HuggingFaceSource(FieldsSource):
+    """A dataset of the datasets library: a local directory or a name on the hub. Read without that library.
+
+    A directory is one that save_to_disk wrote, or a tree of Arrow or Parquet files in the hub's layouts
+    (CONFIG/SPLIT/*.parquet, data/SPLIT-*.parquet). For a name, the Parquet files that the hub makes of every
+    dataset are found when the stage begins and streamed from there.
+    """
+
+    kind: Literal["huggingface"]
+    name: Name = Field(
+        description="The source column of its documents, and the beginning of their made-up ids."
+    )
+    dataset: str = Field(
+        min_length=1,
+        description="A directory, relative to the recipe, where there is one; else a name such as owner/name.",
+    )
+    config: str | None = Field(
+        None, description="For datasets with several; left out: default, or the only one."
+    )
+    split: str = Field("train", description="Which split of the dataset.")
+    revision: str | None = Field(
+        None, description="Hub only: a branch or commit that holds Parquet files itself."
+    )
+    errors: Literal["reject", "replace"] = Field("reject", description=_ERRORS)
+
+    def located(self, resolve: Callable[[str], str]) -> Self:
+        """The same source with its directory resolved; a name of the hub stays."""
+        path = resolve(self.dataset)
+        return self.model_copy(update={"dataset": path}) if storage.exists(path) else self
+
+
+Source = Annotated[
+    TextSource
+    | JsonlSource
+    | CsvSource
+    | ParquetSource
+    | WarcSource
+    | ArcSource
+    | WetSource
+    | WikipediaSource
+    | HuggingFaceSource,
+    Field(discriminator="kind"),
+]
 
 
 class CorpusConfig(Section):
@@ -81,7 +283,8 @@ class CorpusConfig(Section):
         0.01, description="Stop when more than this share of rows is unreadable."
     )
     split_bytes: Positive = Field(
-        64_000_000, description="Plain files are cut into pieces of about this size."
+        64_000_000,
+        description="Files whose format allows it are cut into pieces of about this size, one output file each.",
     )
 
 
@@ -104,8 +307,13 @@ class MinHashConfig(Section):
 class CleanConfig(Section):
     """Which rules decide, in which order, and how duplicates are found."""
 
-    words: Literal["unicode", "whitespace"] = Field(
-        "unicode", description="How text is cut into words for the rules."
+    words: WordMode = Field(
+        "unicode",
+        description="How text is cut into words for the rules. spacy: as datatrove, slower; needs gristmill[spacy].",
+    )
+    words_language: str = Field(
+        "auto",
+        description='words = "spacy" only: an ISO 639 code; auto: the language found for each document.',
     )
     repair: bool = Field(True, description="ftfy, NFC, control characters, trailing white space.")
     rules: dict[str, dict[str, Any]] = Field(
@@ -432,6 +640,14 @@ class FinetuneConfig(Section):
         [1], min_length=1, description="Each is a run; the report gives mean and spread."
     )
 
+    @field_validator("labels", "init", "seeds")
+    @classmethod
+    def _no_repeats(cls, values: list[Any]) -> list[Any]:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"{value!r} stands in it twice")
+        return values
+
 
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
@@ -509,46 +725,91 @@ def _with_paths(recipe: Recipe, folder: str) -> Recipe:
     def resolve(path: str) -> str:
         return path if storage.is_remote(path) or os.path.isabs(path) else storage.join(folder, path)
 
-    sources = [
-        source.model_copy(update={"paths": [resolve(path) for path in source.paths]})
-        for source in recipe.corpus.sources
-    ]
+    sources = [source.located(resolve) for source in recipe.corpus.sources]
     finetune = {
         name: task.model_copy(update={key: resolve(getattr(task, key)) for key in ("train", "dev", "test")})
         for name, task in recipe.finetune.items()
     }
     corpus = recipe.corpus.model_copy(update={"sources": sources})
-    return recipe.model_copy(update={"corpus": corpus, "finetune": finetune})
+    rules = {name: change_rule_files(options, resolve) for name, options in recipe.clean.rules.items()}
+    clean = recipe.clean.model_copy(update={"rules": rules})
+    return recipe.model_copy(update={"corpus": corpus, "clean": clean, "finetune": finetune})
+
+
+def change_rule_files(options: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """A rule's options with its file names changed: keys that end with ``_file``, and the values of ``files``."""
+    changed = dict(options)
+    for key, value in options.items():
+        if key.endswith("_file") and isinstance(value, str):
+            changed[key] = change(value)
+        elif key == "files" and isinstance(value, dict):
+            changed[key] = {
+                name: change(path) if isinstance(path, str) else path for name, path in value.items()
+            }
+    return changed
 
 
 def _explain(error: ValidationError) -> str:
-    """One line for the first problem of a ValidationError, and how many more there are."""
-    problems = error.errors()
-    first = problems[0]
-    where = [str(part) for part in first["loc"]]
-    key = ".".join(where)
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        section = f"[{'.'.join(where[:-1])}]" if len(where) > 1 else "the recipe"
-        text = f"unknown key {where[-1]!r} in {section}{suggestion(where[-1], _keys_at(list(first['loc'][:-1])))}"
-    elif first["type"] == "missing":
-        text = f"{key}: this key is required"
-    elif first["type"] == "union_tag_not_found":
-        text = f"{key}: the key 'kind' is required"
-    elif first["type"] == "string_pattern_mismatch" and where[-1] in ("name", "[key]"):
-        text = f"{key}: {first['input']!r} is not a name: use lower-case letters, digits, - and _"
-    elif first["type"] == "value_error":
-        text = f"{key}: {message}" if key else message
-    else:
-        text = f"{key} = {first['input']!r}: {message[:1].lower()}{message[1:]}"
+    """One line for the first problem of a ValidationError, and how many more there are.
+
+    Unknown keys come first: a misspelt key is the likely reason that another one is missing.
+    """
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    text = _problem(problems[0])
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
 
 
-def _keys_at(location: list[str | int]) -> list[str]:
-    """The keys allowed at a place of the recipe, found by walking the models' annotations."""
+def _problem(problem: ErrorDetails) -> str:
+    kind, message, context = (
+        problem["type"],
+        problem["msg"].removeprefix("Value error, "),
+        problem.get("ctx", {}),
+    )
+    where, _ = _walk(problem["loc"])
+    key = ".".join(where)
+    if kind == "extra_forbidden":
+        section = f"[{'.'.join(where[:-1])}]" if len(where) > 1 else "the recipe"
+        unknown = str(problem["loc"][-1])
+        return f"unknown key {unknown!r} in {section}{suggestion(unknown, _keys_of(_walk(problem['loc'][:-1])[1]))}"
+    if kind == "missing":
+        return f"{key}: this key is required"
+    if kind == "union_tag_not_found":
+        return f"{key}: the key 'kind' is required"
+    if kind == "string_pattern_mismatch" and problem["loc"][-1] in ("name", "[key]"):
+        return f"{key}: {problem['input']!r} is not a name: use lower-case letters, digits, - and _"
+    if kind == "value_error":
+        return f"{key}: {message}" if key else message
+    if kind == "union_tag_invalid":
+        key, value, choices = f"{key}.kind", context["tag"], context["expected_tags"]
+        message = f"should be one of {choices}{_closest(value, choices)}"
+    elif kind == "literal_error":
+        value = problem["input"]
+        message = f"should be {context['expected']}{_closest(value, context['expected'])}"
+    elif kind in ("model_type", "dict_type", "model_attributes_type"):
+        value, message = problem["input"], f"a table was expected: [{key}] or {{ ... }}"
+    else:
+        value, message = problem["input"], f"{message[:1].lower()}{message[1:]}"
+    return f"{key} = {_shown(value)}: {message}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _closest(word: Any, quoted: str) -> str:
+    """``; did you mean 'x'?`` for a close one of the names that stand quoted in a message of pydantic's."""
+    close = difflib.get_close_matches(str(word), re.findall(r"'([^']*)'", quoted), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _walk(location: tuple[str | int, ...]) -> tuple[list[str], list[Any]]:
+    """A place as a recipe has it, without pydantic's marks, and the types its value may have."""
+    shown: list[str] = []
     models: list[Any] = [Recipe]
     for part in location:
         following: list[Any] = []
+        tag = False
         for model in models:
             if isinstance(model, type) and issubclass(model, BaseModel):
                 if isinstance(part, str) and part in model.model_fields:
@@ -557,11 +818,19 @@ def _keys_at(location: list[str | int]) -> list[str]:
                     kind = model.model_fields.get("kind")
                     if kind is not None and part in typing.get_args(kind.annotation):
                         following.append(model)
+                        tag = True
             elif typing.get_origin(model) is dict:
                 following += _alternatives(typing.get_args(model)[1])
             elif typing.get_origin(model) is list:
                 following += _alternatives(typing.get_args(model)[0])
+        if not tag and part != "[key]":
+            plain = isinstance(part, int) or re.fullmatch(r"[A-Za-z0-9_-]+", part)
+            shown.append(str(part) if plain else json.dumps(part))  # quoted as TOML does
         models = following
+    return shown, models
+
+
+def _keys_of(models: list[Any]) -> list[str]:
     return [
         key
         for model in models

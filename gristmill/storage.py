@@ -1,7 +1,7 @@
 """Files by name, local or through fsspec (``s3://``, ``gs://``, ``memory://``); a name never shows half a file.
 
-Paths are plain strings. A local file is written beside its final name, synced and renamed; an object store shows an
-object only once its upload is closed, so there the final name is written directly and aborted on error.
+Paths are plain strings. A local file is written beside its final name, synced and renamed; a remote
+one is kept here until it is complete, then sent, and the upload aborted on error.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob as local_glob
+import io
 import json
 import os
 import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
@@ -24,6 +26,8 @@ from gristmill.errors import ArtefactError, GristmillError, InputError
 
 PARTIAL_MARK = ".partial-"
 _CHUNK = 1 << 22
+#: A remote file larger than this waits on the local disk, not in memory, until it is sent.
+_IN_MEMORY = 1 << 26
 
 
 def is_remote(path: str) -> bool:
@@ -36,7 +40,11 @@ def _local(path: str) -> str:
 
 
 def _remote(path: str) -> tuple[Any, str]:
-    filesystem, inner = fsspec.core.url_to_fs(path)
+    """The file system of a URL and the name it has there; InputError when it cannot be had, as without its package."""
+    try:
+        filesystem, inner = fsspec.core.url_to_fs(path)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{path}: cannot be opened: {error}") from error
     return filesystem, inner
 
 
@@ -46,6 +54,14 @@ def join(*parts: str) -> str:
     for part in parts[1:]:
         path = part if is_remote(part) else os.path.join(path, part)
     return path
+
+
+def full_name(path: str) -> str:
+    """The path as ``glob`` spells it: a local one without ``file://``, a URL as its file system writes it."""
+    if is_remote(path):
+        filesystem, inner = _remote(path)
+        return str(filesystem.unstrip_protocol(inner))
+    return _local(path)
 
 
 def base_name(path: str) -> str:
@@ -140,6 +156,10 @@ def make_directory(path: str) -> None:
         ) from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to create this directory") from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot create this directory ({error.strerror}); choose another --output"
+        ) from error
 
 
 def remove_tree(path: str) -> None:
@@ -182,7 +202,8 @@ def open_input(path: str) -> BinaryIO:
     try:
         if is_remote(path):
             filesystem, inner = _remote(path)
-            return cast(BinaryIO, filesystem.open(inner, "rb"))
+            # fsspec's own files lack parts of what Python's have (a bounded readline, read1).
+            return cast(BinaryIO, io.BufferedReader(filesystem.open(inner, "rb"), buffer_size=_CHUNK))
         return open(_local(path), "rb")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
@@ -206,18 +227,11 @@ def atomic_file(path: str) -> Iterator[BinaryIO]:
     Two writers of the same name (a retried Beam bundle) each write their own partial file; the last rename wins.
     """
     if is_remote(path):
-        filesystem, inner = _remote(path)
-        file = filesystem.open(inner, "wb")
-        try:
-            yield file
-        except BaseException:
-            # fsspec uploads on close: discard instead, so that the name never appears.
-            discard = getattr(file, "discard", None)
-            if discard is not None:
-                with contextlib.suppress(Exception):
-                    discard()
-            raise
-        file.close()
+        # Some file systems show a name, and lose what it held, as soon as it is opened: open it only to send it whole.
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as whole:
+            yield cast(BinaryIO, whole)
+            whole.seek(0)
+            _send(cast(BinaryIO, whole), path)
         return
     final = _local(path)
     folder, name = os.path.split(final)
@@ -242,6 +256,21 @@ def atomic_file(path: str) -> Iterator[BinaryIO]:
             if error.errno == errno.EISDIR:
                 raise InputError(f"{path}: a directory stands where a file is to be written") from error
         raise
+
+
+def _send(whole: BinaryIO, path: str) -> None:
+    filesystem, inner = _remote(path)
+    file = filesystem.open(inner, "wb")
+    try:
+        shutil.copyfileobj(whole, file, _CHUNK)
+    except BaseException:
+        # fsspec uploads on close: discard instead, so that the name never appears.
+        discard = getattr(file, "discard", None)
+        if discard is not None:
+            with contextlib.suppress(Exception):
+                discard()
+        raise
+    file.close()
 
 
 def write_bytes(path: str, data: bytes) -> None:

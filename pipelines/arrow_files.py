@@ -39,5 +39,8 @@ def read_batches(path: str) -> Iterator[pa.RecordBatch]:
 @contextmanager
 def parquet_writer(path: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A zstd Parquet writer whose file appears only when the block ends well. Equal rows give equal bytes."""
-    with storage.atomic_file(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with (
+        storage.atomic_file(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
         yield writer

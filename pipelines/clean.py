@@ -7,6 +7,7 @@ pass puts the verdicts to the staged documents and writes the final files, one p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -17,16 +18,18 @@ import pyarrow as pa
 from gristmill import layout, storage
 from gristmill.errors import GristmillError, InputError
 from gristmill.manifest import FileEntry, Manifest, describe_file, fingerprint, write_manifest
-from gristmill.recipe import MinHashConfig, Recipe
+from gristmill.recipe import MinHashConfig, Recipe, change_rule_files
 from gristmill.stage import Stopwatch, already_done, begin
 from pipelines import staging as names
 from pipelines.arrow_files import read_batches, write_arrow
 from pipelines.clean_report import clean_report
+from pipelines.cleaning.registry import RULES, custom_source
 from pipelines.cleaning.ruleset import RuleSet
 from pipelines.columnar import Block, Bucket, ResolveBuckets, bucket_count, partition
 from pipelines.dedup.clusters import star_edges
 from pipelines.dedup.decide import is_bad_rows, write_verdicts
 from pipelines.dedup.minhash import implied_threshold
+from pipelines.dedup.shared_ids import SharedIdWriter, count_shared_ids, id_rows
 from pipelines.finish_split import FinishContext, finish_split
 from pipelines.runners import Execution, run_pipeline, worker_error
 from pipelines.score_split import ScoreContext, score_split
@@ -37,10 +40,20 @@ from pipelines.splits import find_files, make_splits
 def clean_fingerprint(recipe: Recipe) -> tuple[str, dict[str, Any], dict[str, str]]:
     """Fingerprint, recipe part and input digests of the clean stage. Reads every input file once."""
     part = {
-        "corpus": recipe.corpus.model_dump(mode="json", exclude={"sources": {"__all__": {"paths"}}}),
+        "corpus": recipe.corpus.model_dump(
+            mode="json", exclude={"sources": {"__all__": {"paths", "dataset"}}}
+        ),
         "clean": recipe.clean.model_dump(mode="json"),
     }
     inputs = {label: storage.checksum(path) for _, path, label in find_files(recipe.corpus)}
+    for name, options in recipe.clean.rules.items():
+        # What a rule's files say counts, not where they lie.
+        part["clean"]["rules"][name] = change_rule_files(options, os.path.basename)
+        files: list[str] = []
+        change_rule_files(options, lambda path, files=files: files.append(path) or path)  # type: ignore[misc]
+        if name not in RULES and (source := custom_source(options)):
+            files.append(source)
+        inputs |= {f"clean.rules.{name}: {os.path.basename(path)}": storage.checksum(path) for path in files}
     return fingerprint("clean", part, inputs), part, inputs
 
 
@@ -81,6 +94,7 @@ def clean(
     _refuse_bad_corpus(recipe, splits, tallies, staging)
     with watch.step("decide duplicates"):
         duplicates = write_verdicts(staging, len(splits))
+        shared_ids = count_shared_ids(staging, len(splits))
     finish = FinishContext(directory, staging, len(splits), _row_bases(splits, tallies))
     with watch.step("write documents", total):
         run_pipeline(
@@ -88,7 +102,7 @@ def clean(
             label="write documents", input_bytes=total, finished_bytes=_weigh(splits, staging, "account-"),
         )  # fmt: skip
     accounts = [storage.read_json(names.account(staging, split.number)) for split in splits]
-    report = clean_report(tallies, accounts, duplicates, rules.names)
+    report = clean_report(tallies, accounts, duplicates, rules.names) | {"duplicate_ids": shared_ids}
     if not report["documents_kept"]:
         worst = max(report["waterfall"], key=lambda step: step["first"])
         raise InputError(
@@ -103,6 +117,11 @@ def clean(
         f"  {report['rows_in']} rows in = {report['documents_kept']} kept + {report['documents_rejected']} rejected"
         f" + {report['unreadable']} unreadable"
     )
+    if shared_ids["ids"]:
+        reporter.warn(
+            f"clean: {shared_ids['documents']} documents share {shared_ids['ids']} ids, the first is "
+            f"{shared_ids['examples'][0]!r}; they are kept as they are: if ids matter later, set another id_field"
+        )
     return True
 
 
@@ -142,6 +161,11 @@ def _score_pipeline(
             | "Splits" >> beam.Create(splits)
             | "Spread" >> beam.Reshuffle()
             | "Score" >> beam.Map(_score, context).with_output_types(pa.RecordBatch)
+        )
+        _ = (
+            keys
+            | "Ids" >> beam.FlatMap(id_rows, buckets).with_output_types(Bucket)
+            | "IdEdges" >> ResolveBuckets(SharedIdWriter(context.staging))
         )
         if context.clean.exact_dedup.enabled:
             _ = (
@@ -259,17 +283,17 @@ def _refuse_bad_corpus(
             f"the corpus has no documents: {len(splits)} split(s) read, no row found; check [[corpus.sources]]"
         )
     if bad > recipe.corpus.max_bad_fraction * (documents + bad):
-        number = next(split.number for split, tally in zip(splits, tallies, strict=True) if tally["bad"])
+        first = next(split for split, tally in zip(splits, tallies, strict=True) if tally["bad"])
         raise InputError(
             f"{bad} of {documents + bad} rows are unreadable, more than max_bad_fraction = "
-            f"{recipe.corpus.max_bad_fraction:g};"
-            f" the first: {_first_bad(staging, number)}; mend the input, or raise [corpus] max_bad_fraction"
+            f"{recipe.corpus.max_bad_fraction:g}; the first: {_first_bad(staging, first)}; "
+            "mend the input, or raise [corpus] max_bad_fraction"
         )
 
 
-def _first_bad(staging: str, split: int) -> str:
-    for batch in read_batches(names.scored(staging, split)):
+def _first_bad(staging: str, split: Split) -> str:
+    for batch in read_batches(names.scored(staging, split.number)):
         if is_bad_rows(batch):
             row = batch.slice(0, 1).to_pylist()[0]
-            return f"{row['file']} row {row['row']}: {row['detail']}"
+            return f"{split.path}: row {row['row']}: {row['detail']}"
     return "unknown"

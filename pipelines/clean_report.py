@@ -65,6 +65,7 @@ def clean_report(
         "by_language": _merge(accounts, "language"),
         "length_histogram": _lengths(accounts),
         "scores": _histograms(tallies),
+        "edits": _edits(tallies),
         "duplicates": duplicates,
         "samples": {group: _samples(accounts, group) for group in ("kept", "rejected")},
         "unreadable_rows": [row for account in accounts for row in account["unreadable_rows"]][
@@ -90,6 +91,16 @@ def _lengths(accounts: list[dict[str, Any]]) -> dict[str, list[int]]:
     }
     last = max((place for place, count in enumerate(sums["in"]) if count), default=0) + 1
     return {"edges": LENGTH_EDGES[: last + 1], "in": sums["in"][:last], "kept": sums["kept"][:last]}
+
+
+def _edits(tallies: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """What edits took out of the documents that passed every rule (duplicates among them), by ``rule.reason``."""
+    merged: dict[str, Counter[str]] = {}
+    for tally in tallies:
+        for name, taken in tally["removed"].items():
+            merged.setdefault(name, Counter()).update(taken)
+    keys = ("documents", "count", "characters")
+    return {name: {key: counts[key] for key in keys} for name, counts in merged.items()}
 
 
 def _histograms(tallies: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,18 +6,25 @@ network. One process unless more workers are asked for; everything after ``--`` 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
+import shlex
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NoReturn, cast
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from gristmill.errors import GristmillError, InputError
+from gristmill.errors import GristmillError, InputError, RecipeError
 from gristmill.progress import Reporter, Task
+from gristmill.recipe import suggestion
 
 _POLL_SECONDS = 0.5
 #: From this much input on, starting worker processes (4-5 s) pays for itself.
@@ -35,19 +42,59 @@ class Execution:
     beam_arguments: tuple[str, ...] = ()
     reporter: Reporter = field(default_factory=Reporter)
 
-    def options(self, input_bytes: int) -> PipelineOptions:
-        """Beam options for so much input."""
-        arguments = list(self.beam_arguments)
-        if not any(argument.split("=")[0] == "--runner" for argument in arguments):
-            arguments.insert(0, "--runner=FnApiRunner")
+    def pipeline(self, input_bytes: int) -> beam.Pipeline:
+        """An empty pipeline on the runner asked for, with the workers that so much input is worth."""
+        options = PipelineOptions(list(self.beam_arguments))
+        if options.view_as(StandardOptions).runner is not None:
+            return beam.Pipeline(options=options)
+        direct = options.view_as(DirectOptions)
+        if direct.direct_running_mode == "in_memory" and direct.direct_num_workers == 1:
             workers = self.workers
             if workers is None:
                 workers = len(os.sched_getaffinity(0)) if input_bytes >= MULTI_PROCESS_BYTES else 1
-            if workers > 1:
-                arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
-                if not any(argument.startswith("--default_sdk_harness_log_level") for argument in arguments):
-                    arguments.append("--default_sdk_harness_log_level=CRITICAL")
-        return PipelineOptions(arguments)
+            direct.direct_num_workers = workers
+            direct.direct_running_mode = "multi_processing" if workers > 1 else "in_memory"
+        if direct.direct_running_mode != "multi_processing":
+            return beam.Pipeline(runner=FnApiRunner(), options=options)
+        # Beam's own multi_processing mode starts workers that log every step they take on standard error.
+        direct.direct_running_mode = "in_memory"
+        command = f"{shlex.quote(sys.executable)} -m pipelines.worker"
+        environment = SubprocessSDKEnvironment.from_command_string(command)
+        return beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
+
+
+def check_beam_arguments(arguments: Sequence[str]) -> None:
+    """RecipeError, one line, for what follows ``--`` and Beam cannot take.
+
+    Unknown options are refused for the embedded runner alone: others hand them on to their job server.
+    """
+    parser = _Parser(allow_abbrev=False, add_help=False)
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(cast(Any, parser))
+    known, unknown = parser.parse_known_args(list(arguments))
+    names = StandardOptions.KNOWN_RUNNER_NAMES
+    if known.runner is None and unknown:
+        options_there = [option for action in parser._actions for option in action.option_strings]
+        close = suggestion(unknown[0].split("=")[0], options_there)
+        hint = close if "did you mean" in close else ""
+        raise RecipeError(
+            f"{unknown[0]}: not an option of Beam{hint}; Beam's options follow -- as --option=value"
+        )
+    if known.runner is not None and "." not in known.runner:
+        asked = known.runner.lower()
+        if asked not in {
+            form for name in names for form in (name.lower(), name.lower().removesuffix("runner"))
+        }:
+            raise RecipeError(
+                f"--runner={known.runner}: Beam has no runner of this name{suggestion(known.runner, names)}"
+            )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"{message}; Beam's options follow -- as --option=value")
 
 
 def worker_error(error: GristmillError) -> RuntimeError:
@@ -75,7 +122,7 @@ def run_pipeline(
         watcher = threading.Thread(target=_watch, args=(task, finished_bytes, stop), daemon=True)
         watcher.start()
         try:
-            with beam.Pipeline(options=execution.options(input_bytes)) as pipeline:
+            with execution.pipeline(input_bytes) as pipeline:
                 build(pipeline)
         except Exception as error:
             text = str(error)
@@ -110,6 +157,5 @@ def _single_threaded() -> Iterator[None]:
 
 
 def _quiet_libraries() -> None:
-    """Beam logs each failed bundle with its traceback; all of that is in the exception it raises as well."""
+    """Beam logs a failed pipeline's traceback and then raises it: once, from us and in a line, is enough."""
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    logging.getLogger("root").setLevel(logging.ERROR)

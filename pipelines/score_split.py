@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,7 @@ class _Scorer:
         self._documents = self._rows = self._bad = 0
         self._skipped: dict[str, int] = {}
         self._histograms: dict[str, Any] = {}
+        self._removed: dict[str, Counter[str]] = {}
 
     def score(self, block: RawBlock) -> Iterator[pa.RecordBatch]:
         """One batch for the documents of a block and one for its bad rows."""
@@ -108,6 +110,7 @@ class _Scorer:
         return {
             "rows": self._rows, "documents": self._documents, "bad": self._bad,
             "skipped": dict(sorted(self._skipped.items())), "histograms": self._histograms,
+            "removed": self._removed,
         }  # fmt: skip
 
     def keys(self) -> pa.Table:
@@ -130,6 +133,7 @@ class _Scorer:
             url=[None] * len(bad),
             language=[None] * len(bad),
             language_score=[None] * len(bad),
+            metadata=[None] * len(bad),
             file=[self._split.label] * len(bad),
             row=[row.row for row in bad],
             rank=[0] * len(bad),
@@ -145,13 +149,15 @@ class _Scorer:
         shown = ["" if place in long else text for place, text in enumerate(texts)] if long else texts
         if clean.repair:
             shown = normalize(shown)
-        judged = self._rules.judge(shown)
-        reasons = judged.reasons
+        judged = self._rules.judge(shown, block.urls)
+        reasons, shown = judged.reasons, list(judged.texts)
         for place, length in long.items():
             reasons[place] = [
                 {"rule": TOO_LONG, "value": float(length), "threshold": float(clean.max_characters)}
             ]
         self._count(judged.histograms(skip=set(long)))
+        for name, taken in judged.removals().items():
+            self._removed.setdefault(name, Counter()).update(taken)
 
         number = (self._split.number << ROW_BITS) + self._documents + np.arange(len(shown), dtype=np.int64)
         rank = np.fromiter((xxhash.xxh3_64_intdigest(i.encode()) for i in block.ids), np.uint64, len(shown))
@@ -168,11 +174,12 @@ class _Scorer:
             url=block.urls,
             language=judged.languages,
             language_score=judged.language_scores,
+            metadata=block.metadata,
             file=[self._split.label] * len(shown),
             row=block.rows,
             rank=rank,
             reasons=reasons,
-            detail=[None] * len(shown),
+            detail=judged.details,
         )
 
     def _key_block(self, texts: list[str], number: Any, rank: Any) -> pa.RecordBatch:

@@ -47,7 +47,7 @@ def make_units(clean_directory: str) -> list[Unit]:
                 metadata = pq.ParquetFile(file).metadata
             except pa.ArrowInvalid as error:
                 raise ArtefactError(
-                    f"{path}: not a sound Parquet file ({error}); run the clean stage again"
+                    f"{path}: not a sound Parquet file ({error}); remove its directory and run gristmill clean again"
                 ) from error
         groups += [
             (path, group, metadata.row_group(group).total_byte_size)
@@ -75,11 +75,13 @@ def read_unit(unit: Unit, columns: list[str]) -> Iterator[pa.Table]:
     """The row groups of a unit one at a time, as tables of some columns."""
     for part in unit.parts:
         with storage.open_input(part.path) as file:
-            reader = pq.ParquetFile(file)
+            reader = pq.ParquetFile(file, page_checksum_verification=True)
             for group in range(part.start, part.stop):
                 try:
                     yield reader.read_row_group(group, columns=columns)
-                except (pa.ArrowInvalid, OSError) as error:
+                except (pa.ArrowException, OSError, ValueError) as error:
+                    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                     raise ArtefactError(
-                        f"{part.path}: row group {group} is damaged ({error}); run clean again"
+                        f"{part.path}: row group {group} is damaged ({reason}); "
+                        "remove its directory and run gristmill clean again"
                     ) from error

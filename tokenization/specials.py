@@ -29,6 +29,16 @@ def sentinels_by_id(count: int) -> list[str]:
     return [sentinel(number) for number in reversed(range(count))]
 
 
+def tokens_of(family: str, sentinels: int) -> tuple[str, ...]:
+    """The special tokens a vocabulary of a family has.
+
+    >>> tokens_of("t5", 1)
+    ('<pad>', '</s>', '<unk>', '<extra_id_0>')
+    """
+    tokens = {"bert": BERT_TOKENS, "gpt": GPT_TOKENS, "t5": T5_TOKENS}[family]
+    return (*tokens, *sentinels_by_id(sentinels))
+
+
 def find_special(ids: Mapping[str, int]) -> SpecialTokens:
     """The special tokens among a vocabulary's tokens, by the names the families give them."""
     if "[CLS]" in ids or "[MASK]" in ids:

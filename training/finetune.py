@@ -35,6 +35,7 @@ from gristmill.randomness import stream_key
 from gristmill.recipe import FinetuneConfig
 from gristmill.stage import Stopwatch
 from tokenization.vocabulary import Vocabulary
+from training.denormals import flushed_denormals
 from training.metrics import METRIC_NAMES, classification_metrics
 from training.optim import learning_rate, make_optimizer, set_learning_rate
 from training.parallel import default_device
@@ -77,7 +78,6 @@ def finetune(
     if is_finished(output, mark):
         reporter.note(f"{output}: already fine-tuned from these inputs")
         return
-    torch.set_flush_denormal(True)
     data = {split: load_labelled_texts(getattr(config, split), config.labels) for split in _SPLITS}
     data["train"] = take_rows(data["train"], config.train_rows, seed, config.train)
     vocabulary = Vocabulary.load(vocab_directory)
@@ -96,7 +96,8 @@ def finetune(
             if not is_finished(directory, run_mark):
                 storage.remove_tree(directory)
                 storage.make_directory(directory)
-                with watch.step(f"{init}, seed {run_seed}", rows=config.epochs * len(data["train"].texts)):
+                rows = config.epochs * len(data["train"].texts)
+                with watch.step(f"{init}, seed {run_seed}", rows=rows), flushed_denormals():
                     run = FinetuneRun(config, init, run_seed, model_directory, encoded, seed, reporter)
                     run.train()
                     run.write(directory, vocab_directory, run_mark)

@@ -36,6 +36,7 @@ from gristmill.recipe import OBJECTIVES_OF_MODEL, PretrainConfig, no_model_for
 from gristmill.stage import Stopwatch
 from tokenization.vocabulary import Vocabulary
 from training import checkpoint
+from training.denormals import flushed_denormals
 from training.models import Batch, make_model, place
 from training.models.batches import rows_of
 from training.optim import learning_rate, make_optimizer, optimizer_tensors, set_learning_rate
@@ -84,7 +85,7 @@ def pretrain(
         reporter.note(f"{output}: already trained from these inputs")
         return
     signals = Signals()
-    with join_world() as world, signals.caught():
+    with flushed_denormals(), join_world() as world, signals.caught():
         run = Pretraining(config, data_directory, vocab_directory, output, seed, reporter, world, signals)
         run.resume()
         with run.watched():
@@ -144,9 +145,6 @@ class Pretraining:
         self.inputs = _inputs(data_directory, vocab_directory)
         self.fingerprint = fingerprint("pretrain", _settings(config, seed), self.inputs)
         self.reporter = reporter if world.is_main else Reporter(quiet=True)
-        # Denormal numbers are several times slower on CPUs and add nothing. Threads inherit the mode, so set
-        # it first.
-        torch.set_flush_denormal(True)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from gristmill import layout, storage
 from gristmill.commands.verify import finished_directories
@@ -19,10 +18,13 @@ from gristmill.progress import human
 from gristmill.shards import open_shard
 
 _EXCERPT = 300
+#: Lines of a .json or .txt file that --rows counts as one row.
+_LINES_PER_ROW = 10
 _STYLES = {
     "plain": "", "mask": "bold white on dark_red", "random": "bold black on yellow", "kept": "bold black on green",
     "sentinel": "bold white on blue", "special": "dim",
 }  # fmt: skip
+_MARKED_IN_WORDS = ("random", "kept")
 
 
 def inspect_path(path: str, rows: int) -> None:
@@ -39,14 +41,27 @@ def inspect_path(path: str, rows: int) -> None:
     found = list(finished_directories(path))
     if not found:
         raise ArtefactError(f"{path}: not a Gristmill artefact: no {MANIFEST_NAME} here or below")
-    table = Table(title=f"{path}: a run", title_justify="left", box=None, padding=(0, 2))
-    for heading in ("directory", "stage", "files", "bytes", "totals"):
-        table.add_column(heading)
-    for directory in found:
-        manifest = read_manifest(directory)
+    _run(path, found, console)
+
+
+def _run(path: str, directories: list[str], console: Console) -> None:
+    """Two lines a directory; ArtefactError, at the end, for the first one with a damaged manifest."""
+    console.print(f"[bold]{escape(path)}[/bold]: {len(directories)} finished outputs")
+    damage: list[ArtefactError] = []
+    for directory in directories:
+        try:
+            manifest = read_manifest(directory)
+        except ArtefactError as error:
+            damage.append(error)
+            console.print(f"  [red]damaged[/red] {escape(directory)}")
+            continue
         size = human(sum(entry.bytes for entry in manifest.files), "B")
-        table.add_row(directory, manifest.stage, str(len(manifest.files)), size, _totals(manifest))
-    console.print(table)
+        console.print(
+            f"  [cyan]{manifest.stage}[/cyan] {escape(directory)}  {len(manifest.files)} files, {size}"
+        )
+        console.print(f"    {_totals(manifest)}")
+    if damage:
+        raise damage[0]
 
 
 def _totals(manifest: Manifest) -> str:
@@ -97,11 +112,22 @@ def _file(path: str, rows: int, console: Console) -> None:
     elif path.endswith(".arrow"):
         _shard(path, rows, console)
     elif path.endswith((".json", ".jsonl", ".txt")):
-        lines = storage.read_bytes(path).decode("utf-8", errors="replace").splitlines()
-        console.print(f"[bold]{escape(path)}[/bold]: {len(lines)} lines")
-        console.print("\n".join(lines[: max(rows, 1) * 10]), markup=False)
+        _lines(path, rows if path.endswith(".jsonl") else rows * _LINES_PER_ROW, console)
     else:
         raise ArtefactError(f"{path}: not a file that inspect knows (.parquet, .arrow, .json, .jsonl, .txt)")
+
+
+def _lines(path: str, shown: int, console: Console) -> None:
+    with storage.open_input(path) as file:
+        first = [line for _, line in zip(range(shown), file, strict=False)]
+        count = len(first) + sum(1 for _ in file)
+    console.print(f"[bold]{escape(path)}[/bold]: {count:,} lines")
+    for line in first:
+        console.print(_cut(line.decode("utf-8", errors="replace").rstrip("\r\n")), markup=False)
+
+
+def _cut(text: str) -> str:
+    return text[:_EXCERPT] + (f" … ({len(text):,} characters)" if len(text) > _EXCERPT else "")
 
 
 def _parquet(path: str, rows: int, console: Console) -> None:
@@ -111,15 +137,18 @@ def _parquet(path: str, rows: int, console: Console) -> None:
             columns = ", ".join(reader.schema_arrow.names)
             console.print(f"[bold]{escape(path)}[/bold]: {reader.metadata.num_rows:,} rows of {columns}")
             table = next(reader.iter_batches(max(rows, 1)), None)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtefactError(f"{path}: not a sound Parquet file ({error})") from error
-    for row in (table.to_pylist() if table is not None else [])[:rows]:
+            found = table.to_pylist()[:rows] if table is not None else []
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtefactError(
+            f"{path}: not a sound Parquet file ({reason}); run gristmill verify on it"
+        ) from error
+    for row in found:
         console.print()
         for key, value in row.items():
             text = value if isinstance(value, str) else repr(value)
-            cut = text[:_EXCERPT] + (f" … ({len(text):,} characters)" if len(text) > _EXCERPT else "")
             if value is not None:
-                console.print(f"  [cyan]{key}[/cyan] {escape(cut)}")
+                console.print(f"  [cyan]{key}[/cyan] {escape(_cut(text))}")
 
 
 def _shard(path: str, rows: int, console: Console) -> None:
@@ -147,6 +176,9 @@ def _example(vocabulary: Any, kind: str, row: dict[str, Any], console: Console) 
     from tokenization.render import render_example
 
     rendered = render_example(vocabulary, kind, row)
+    if any(piece["kind"] in ("mask", "random", "kept") for piece in rendered["input"]):
+        for piece in rendered["target"][1:]:  # each the answer to one place
+            piece["text"] = " |" + (piece["text"] if piece["text"].startswith(" ") else f" ##{piece['text']}")
     console.print(f"  [cyan]original[/cyan] {escape(rendered['original'])}")
     for key in ("input", "target"):
         if rendered[key]:
@@ -154,7 +186,12 @@ def _example(vocabulary: Any, kind: str, row: dict[str, Any], console: Console) 
 
 
 def _styled(piece: dict[str, str]) -> str:
-    style, text = _STYLES[piece["kind"]], escape(piece["text"])
+    """Coloured; marked in words too where no mask or sentinel tells, since a pipe or a printout shows no colours."""
+    style, text = _STYLES[piece["kind"]], piece["text"]
+    if piece["kind"] in _MARKED_IN_WORDS:
+        space = " " if text.startswith(" ") else ""
+        text = f"{space}[{piece['kind']}: {text.strip()}]"
+    text = escape(text)
     return f"[{style}]{text}[/{style}]" if style else text
 
 

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from gristmill import layout
 from gristmill.commands.stages import vocab_of
 from gristmill.errors import ArtefactError
 from gristmill.manifest import is_finished
+from gristmill.progress import human
 from gristmill.recipe import Recipe
 
 _MARKS = {"finished": "[green]finished[/green]", "to run": "[yellow]to run[/yellow]"}
@@ -79,17 +80,18 @@ def print_plan(recipe: Recipe) -> None:
     """Print the plan as a table, after the inputs."""
     from pipelines.splits import make_splits
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     splits = make_splits(recipe.corpus)
     files = len({split.path for split in splits})
     console.print(
-        f"{recipe.name}: {files} input files, {sum(split.weight for split in splits) / 1e6:.1f} MB, "
-        f"{len(splits)} splits → {recipe.output}",
-        soft_wrap=True,
+        f"{recipe.name}: {files} input file{'s' * (files != 1)}, {human(sum(split.weight for split in splits), 'B')}, "
+        f"{len(splits)} split{'s' * (len(splits) != 1)} → {escape(recipe.output)}"
     )
-    table = Table(box=None, padding=(0, 2), pad_edge=False)
-    for heading in ("stage", "name", "state", "output"):
-        table.add_column(heading)
-    for stage, name, directory, state in states(recipe):
-        table.add_row(stage, name, _MARKS[state], directory)
-    console.print(table)
+    rows = [("stage", "name", "state", "output"), *((s, n, state, d) for s, n, d, state in states(recipe))]
+    widths = [max(len(row[column]) for row in rows) + 2 for column in range(3)]
+    for row in rows:
+        cells = [
+            _MARKS.get(cell, cell) + " " * (width - len(cell))
+            for cell, width in zip(row, widths, strict=False)
+        ]
+        console.print("".join(cells) + escape(row[3]))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from gristmill import layout, storage
-from gristmill.errors import InputError, RecipeError
-from gristmill.manifest import MANIFEST_NAME
+from gristmill.errors import ArtefactError, InputError, RecipeError
+from gristmill.manifest import MANIFEST_NAME, check_files, is_finished, read_manifest
 from gristmill.objectives import make_objective
 from gristmill.progress import Reporter
-from gristmill.recipe import BuildConfig, Recipe, VocabConfig, load_recipe, suggestion
-from tokenization.specials import BERT_TOKENS, GPT_TOKENS, T5_TOKENS, find_special, sentinel
+from gristmill.recipe import Recipe, load_recipe, suggestion
+from tokenization.specials import find_special, tokens_of
 
 if TYPE_CHECKING:
     from pipelines.runners import Execution
@@ -22,27 +24,47 @@ T = TypeVar("T")
 def load(path: str, output: str | None) -> Recipe:
     """Read a recipe and check the parts that only the pipelines' room can check."""
     recipe = load_recipe(path, output)
-    for name, build in recipe.build.items():
-        try:
-            _check_build(build, recipe.vocab[build.vocab])
-        except RecipeError as error:
-            raise RecipeError(f"{path}: build.{name}: {error}") from error
+    with _naming(path):
+        _check(recipe)
     try:
         from pipelines.cleaning.ruleset import RuleSet
     except ModuleNotFoundError:  # a training node has no pipelines extra; it does not clean
         return recipe
-    RuleSet.shared(recipe.clean)
+    with _naming(path):
+        RuleSet.shared(recipe.clean)
     return recipe
 
 
-def _check_build(build: BuildConfig, vocabulary: VocabConfig) -> None:
-    """Refuse what no vocabulary of this family and size can make work, before anything runs."""
-    tokens = {
-        "bert": [*BERT_TOKENS], "gpt": [*GPT_TOKENS],
-        "t5": [*T5_TOKENS, *(sentinel(number) for number in range(vocabulary.sentinels))],
-    }[vocabulary.family]  # fmt: skip
-    special = find_special({token: number for number, token in enumerate(tokens)})
-    make_objective(build.objective, length=build.length, special=special, vocab_size=vocabulary.size)
+def _check(recipe: Recipe) -> None:
+    """What can be known before anything runs and would else stop a run half way."""
+    if storage.exists(recipe.output) and not storage.is_directory(recipe.output):
+        raise RecipeError(
+            f"output = {recipe.output!r}: a file stands there; move it or choose another --output"
+        )
+    for name, build in recipe.build.items():
+        vocabulary = recipe.vocab[build.vocab]
+        tokens = tokens_of(vocabulary.family, vocabulary.sentinels)
+        special = find_special({token: number for number, token in enumerate(tokens)})
+        try:
+            make_objective(build.objective, length=build.length, special=special, vocab_size=vocabulary.size)
+        except RecipeError as error:
+            raise RecipeError(f"build.{name}: {error}") from error
+
+
+def _check_tasks(recipe: Recipe) -> None:
+    for name, task in recipe.finetune.items():
+        for key in ("train", "dev", "test"):
+            path = getattr(task, key)
+            if not storage.exists(path) or storage.is_directory(path):
+                raise InputError(f"{path}: no such file; check finetune.{name}.{key}")
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
 def run_all(recipe: Recipe, execution: Execution) -> None:
@@ -51,6 +73,7 @@ def run_all(recipe: Recipe, execution: Execution) -> None:
 
     start = time.monotonic()
     reporter = execution.reporter
+    _check_tasks(recipe)
     run_clean(recipe, execution)
     if recipe.vocab:
         run_vocab(recipe, execution, None)
@@ -75,8 +98,9 @@ def run_vocab(recipe: Recipe, execution: Execution, only: str | None) -> None:
     """The vocab stage, all vocabularies or one."""
     from pipelines.vocab import vocab
 
+    chosen = _chosen(recipe.vocab, only, "vocab")
     _need(layout.clean_dir(recipe.output), "clean")
-    for name in _chosen(recipe.vocab, only, "vocab"):
+    for name in chosen:
         vocab(recipe, name, execution)
 
 
@@ -84,44 +108,54 @@ def run_build(recipe: Recipe, execution: Execution, only: str | None) -> None:
     """The build stage, all datasets or one."""
     from pipelines.build import build
 
+    chosen = _chosen(recipe.build, only, "build")
     _need(layout.clean_dir(recipe.output), "clean")
-    for name, config in _chosen(recipe.build, only, "build").items():
+    for name, config in chosen.items():
         _need(layout.vocab_dir(recipe.output, config.vocab), "vocab")
+        _need_sound(layout.vocab_dir(recipe.output, config.vocab), "vocab")
         build(recipe, name, execution)
 
 
 def run_pretrain(recipe: Recipe, reporter: Reporter, only: str | None) -> None:
     """The pretrain stage, all models or one."""
-    from training.pretrain import pretrain
+    from training.pretrain import pretrain, pretrain_fingerprint
 
     for name, config in _chosen(recipe.pretrain, only, "pretrain").items():
         _need(layout.examples_dir(recipe.output, config.data, "train"), "build")
+        data, output = layout.build_dir(recipe.output, config.data), layout.pretrain_dir(recipe.output, name)
+        vocab_directory = layout.vocab_dir(recipe.output, recipe.build[config.data].vocab)
+        if is_finished(output, pretrain_fingerprint(config, data, vocab_directory, recipe.seed)):
+            reporter.note(f"pretrain {name}: {output} is finished, skipped")
+            continue
+        _need_sound(vocab_directory, "vocab")
         reporter.title(f"pretrain {name} ({config.model}, {config.steps} steps)")
         pretrain(
-            config,
-            data_directory=layout.build_dir(recipe.output, config.data),
-            vocab_directory=layout.vocab_dir(recipe.output, recipe.build[config.data].vocab),
-            output=layout.pretrain_dir(recipe.output, name),
-            seed=recipe.seed,
+            config, data_directory=data, vocab_directory=vocab_directory, output=output, seed=recipe.seed,
             reporter=reporter,
-        )
+        )  # fmt: skip
 
 
 def run_finetune(recipe: Recipe, reporter: Reporter, only: str | None) -> None:
     """The finetune stage, all tasks or one."""
-    from training.finetune import finetune
+    from training.finetune import finetune, finetune_fingerprint
 
     for name, config in _chosen(recipe.finetune, only, "finetune").items():
-        _need(layout.pretrain_dir(recipe.output, config.pretrained), "pretrain")
+        model, output = (
+            layout.pretrain_dir(recipe.output, config.pretrained),
+            layout.finetune_dir(recipe.output, name),
+        )
+        _need(model, "pretrain")
+        vocab_directory = layout.vocab_dir(recipe.output, vocab_of(recipe, name))
+        if is_finished(output, finetune_fingerprint(config, model, vocab_directory, recipe.seed)):
+            reporter.note(f"finetune {name}: {output} is finished, skipped")
+            continue
+        _need_sound(vocab_directory, "vocab")
+        _need_sound(model, "pretrain")
         reporter.title(f"finetune {name} ({config.task})")
         finetune(
-            config,
-            pretrain_directory=layout.pretrain_dir(recipe.output, config.pretrained),
-            vocab_directory=layout.vocab_dir(recipe.output, vocab_of(recipe, name)),
-            output=layout.finetune_dir(recipe.output, name),
-            seed=recipe.seed,
+            config, pretrain_directory=model, vocab_directory=vocab_directory, output=output, seed=recipe.seed,
             reporter=reporter,
-        )
+        )  # fmt: skip
 
 
 def vocab_of(recipe: Recipe, task: str) -> str:
@@ -144,3 +178,11 @@ def _need(directory: str, stage: str) -> None:
         raise InputError(
             f"{directory}: not there or not finished; run gristmill {stage} (or gristmill run) first"
         )
+
+
+def _need_sound(directory: str, stage: str) -> None:
+    """ArtefactError for damage in what the next stage loads whole; data files are checked where they are read."""
+    entries = [entry for entry in read_manifest(directory).files if not entry.name.startswith("counts-")]
+    problems = check_files(directory, entries)
+    if problems:
+        raise ArtefactError(f"{problems[0]}; remove {directory} and run gristmill {stage} again")

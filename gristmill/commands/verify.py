@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from gristmill import storage
 from gristmill.errors import ArtefactError
-from gristmill.manifest import MANIFEST_NAME, read_manifest, verify
+from gristmill.manifest import MANIFEST_NAME, FileEntry, check_files, read_manifest, verify
 from gristmill.progress import Reporter
 
 
@@ -23,27 +23,66 @@ def finished_directories(path: str) -> Iterator[str]:
 
 
 def verify_path(path: str) -> None:
-    """Print a line per directory; ArtefactError (exit code 1) naming the first damage when there is any."""
+    """Print a line per directory, or for one file; ArtefactError (exit code 1) naming the first damage if any."""
     if not storage.exists(path):
         raise ArtefactError(f"{path}: no such file or directory")
-    start = path if storage.is_directory(path) else os.path.dirname(path) or "."
-    directories = list(finished_directories(start))
+    if storage.is_directory(path):
+        problems = _verify_directories(path)
+    elif storage.base_name(path) == MANIFEST_NAME:
+        problems = _verify_directories(os.path.dirname(path) or ".")
+    else:
+        problems = _verify_file(path)
+    if problems:
+        advice = (
+            ""
+            if problems[0].endswith("run its stage again")
+            else "; remove its directory and run its stage again"
+        )
+        raise ArtefactError(f"{len(problems)} damaged or missing, the first: {problems[0]}{advice}")
+
+
+def _verify_directories(path: str) -> list[str]:
+    directories = list(finished_directories(path))
     if not directories:
         raise ArtefactError(f"{path}: no {MANIFEST_NAME} here or below, so nothing finished to verify")
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     problems: list[str] = []
-    total = sum(entry.bytes for directory in directories for entry in read_manifest(directory).files)
-    with Reporter().task("verify", total=total, unit="B") as task:
+    with Reporter().task("verify", total=None, unit="B") as task:
         for directory in directories:
             found = verify(directory)
-            entries = read_manifest(directory).files
+            try:
+                entries = read_manifest(directory).files
+            except ArtefactError:
+                entries = []
             task.advance(sum(entry.bytes for entry in entries))
             mark = "[red]damaged[/red]" if found else "[green]sound[/green]"
-            console.print(f"{mark}  {escape(directory)}  {len(entries)} files", soft_wrap=True)
+            console.print(f"{mark}  {escape(directory)}  {len(entries)} files")
             problems += found
     for problem in problems:
-        console.print(f"  {problem}", soft_wrap=True, markup=False)
-    if problems:
-        raise ArtefactError(
-            f"{len(problems)} damaged or missing file(s), the first: {problems[0]}; run the stage again"
-        )
+        console.print(f"  {problem}", markup=False)
+    return problems
+
+
+def _verify_file(path: str) -> list[str]:
+    directory, entry = _entry_of(path)
+    problems = check_files(directory, [entry])
+    mark = "[red]damaged[/red]" if problems else "[green]sound[/green]"
+    Console(highlight=False, soft_wrap=True).print(f"{mark}  {escape(path)}")
+    return problems
+
+
+def _entry_of(path: str) -> tuple[str, FileEntry]:
+    """The directory whose manifest names a file, and what it says of it."""
+    directory = os.path.dirname(path)
+    while True:
+        name = path[len(directory) :].lstrip("/")
+        if storage.exists(storage.join(directory or ".", MANIFEST_NAME)):
+            for entry in read_manifest(directory or ".").files:
+                if entry.name == name:
+                    return directory or ".", entry
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            raise ArtefactError(
+                f"{path}: no {MANIFEST_NAME} beside or above names this file, so there is nothing to check it by"
+            )
+        directory = parent

@@ -1,19 +1,26 @@
 """Cleaning: pure functions on batches of texts. No Beam here.
 
-==================  ========================================================================
-``normalize``       repair of encoding faults (ftfy), NFC, control characters, white space at line ends
-``extraction``      HTML bytes → main text and title
-``words``           how text is cut into words
-``punctuation``     which characters count as punctuation
-``analysis``        one analysis of a batch that every rule reads: words and their features as flat arrays
-``rules``           what a rule is: scores, bounds, and the reasons recorded for a document
-``language``        rule: language and how sure the model is
-``length``          rule: characters
-``gopher_quality``  rule: Gopher's quality heuristics
-``gopher_repetition``  rule: Gopher's repetition heuristics (its compiled kernel is ``repeated_words``)
-``registry``        the rules by name, made from a recipe's options
-``ruleset``         the rules of one recipe applied to a batch, with the reasons and histograms for the report
-==================  ========================================================================
+=====================  =====================================================================
+``normalize``          repair of encoding faults (ftfy), NFC, control characters, white space at line ends
+``extraction``         HTML bytes → main text and title
+``characters``         a batch's characters as an array: its chunks and its lines
+``words``              how text is cut into words (``spacy_words``: as datatrove does)
+``sentences``          where sentences end
+``punctuation``        which characters count as punctuation
+``analysis``           one analysis of a batch that every rule reads: words and their features as flat arrays
+``rules``              what a rule and an edit are: scores, bounds, reasons, what was taken out
+``registry``           the rules by name, made from a recipe's options; rules of the user's own
+``by_language``        any rule with other options for some languages
+``ruleset``            the rules of one recipe put to a batch, with the reasons and histograms for the report
+``kernels``            compiling inner loops (``repeated_words``, ``hash_table``, ``characters``,
+``sentences``)
+=====================  =====================================================================
 
-A new rule is a module with a config and a class as in ``length``, and one entry in ``registry``.
+Rules: ``language``, ``length``, ``gopher_quality``, ``gopher_repetition``, ``fineweb``, ``c4`` (and
+``c4_paragraphs``), ``badwords``, ``url``, ``nemo``, ``refinedweb``, ``pii``, ``classifier`` (``fasttext`` and
+``sklearn``); ``c4``, ``refinedweb`` and ``pii`` edit the text. Their configs hold every threshold with its
+source.
+
+A new rule is a module with a config and a class as in ``length``, and one entry in ``registry``; an edit has
+``edit`` in place of ``score``, as in ``refinedweb``.
 """

@@ -9,10 +9,11 @@ of a word's text alone.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,10 @@ import xxhash
 
 from gristmill.errors import RecipeError
 from gristmill.recipe import suggestion
+from pipelines.cleaning.characters import Characters, Chunks, Lines, sum_between
+from pipelines.cleaning.hash_table import HashTable
 from pipelines.cleaning.punctuation import PUNCTUATION
-from pipelines.cleaning.words import SPLITTERS, WordMode, WordSplitter
+from pipelines.cleaning.words import MODES, Splitters, WordMode
 
 if TYPE_CHECKING:
     from pipelines.cleaning.language import Languages
@@ -44,41 +47,67 @@ class Analyzer:
     def __init__(
         self,
         words: WordMode = "unicode",
+        language: str = "auto",
         *,
         max_chunks: int = MAX_CHUNKS,
         max_characters: int = MAX_CHUNK_CHARACTERS,
     ) -> None:
-        """``words`` names how chunks are split (``words.SPLITTERS``); RecipeError for a name that is not
-        there.
-        """
-        if words not in SPLITTERS:
-            raise RecipeError(
-                f"clean.words = {words!r}: there is no such way of splitting{suggestion(words, SPLITTERS)}"
-            )
-        self.words = words
-        self._max_chunks, self._max_characters = max_chunks, max_characters
-        self._table = WordTable(SPLITTERS[words])
+        """``words`` names how chunks are split (``words.MODES``), ``language`` whose words they are where
+        that makes a difference ("auto": each document's own, as found by ``language.detect``).
 
-    def analyze(self, texts: Sequence[str]) -> Analysis:
+        RecipeError for a name that is not there, or a splitter whose package is not installed.
+        """
+        if words not in MODES:
+            raise RecipeError(
+                f"clean.words = {words!r}: there is no such way of splitting{suggestion(words, MODES)}"
+            )
+        self.words, self.language = words, language
+        self._max_chunks, self._max_characters = max_chunks, max_characters
+        self._table = self._new_table()
+
+    def _new_table(self) -> WordTable:
+        return WordTable(Splitters(self.words), None if self.language == "auto" else self.language)
+
+    def analyze(self, texts: Sequence[str], urls: Sequence[str | None] | None = None) -> Analysis:
         """The analysis of a batch; what it holds is computed when first asked for. Any ``str`` will do."""
         if self._table.chunks >= self._max_chunks or self._table.characters >= self._max_characters:
-            self._table = WordTable(SPLITTERS[self.words])
-        return Analysis(texts, self._table)
+            self._table = self._new_table()
+        return Analysis(texts, self._table, urls)
 
 
 class Analysis:
     """A batch of D documents with N words in all. Per-word arrays are flat, in document order.
 
-    Words of document d are ``[word_offsets[d]:word_offsets[d + 1]]``.
+    Words of document d are ``[word_offsets[d]:word_offsets[d + 1]]``. ``urls``: D addresses, None where a
+    document has none.
     """
 
-    def __init__(self, texts: Sequence[str], table: WordTable) -> None:
+    def __init__(
+        self, texts: Sequence[str], table: WordTable, urls: Sequence[str | None] | None = None
+    ) -> None:
         self.texts = texts
+        self.urls: Sequence[str | None] = [None] * len(texts) if urls is None else urls
         self._table = table
 
     def __len__(self) -> int:
         """Documents in the batch."""
         return len(self.texts)
+
+    def take(self, places: Sequence[int]) -> Analysis:
+        """The analysis of some of the documents."""
+        taken = Analysis(
+            [self.texts[place] for place in places], self._table, [self.urls[place] for place in places]
+        )
+        if "languages" in self.__dict__:
+            taken.languages = self.languages.take(places)
+        return taken
+
+    def edited(self, texts: Sequence[str]) -> Analysis:
+        """The analysis of the same documents with other texts. Their languages stay what they were."""
+        other = Analysis(texts, self._table, self.urls)
+        if "languages" in self.__dict__:
+            other.languages = self.languages
+        return other
 
     @cached_property
     def characters(self) -> I64:
@@ -93,20 +122,41 @@ class Analysis:
         return np.fromiter((not text or text.isspace() for text in self.texts), np.bool_, len(self.texts))
 
     @cached_property
-    def _encoded(self) -> tuple[npt.NDArray[np.int32], I64]:
-        return self._table.encode(self.texts)
+    def code_points(self) -> Characters:
+        """The batch's characters as an array, with its chunks and lines."""
+        return Characters(self.texts, self.characters)
+
+    @property
+    def chunks(self) -> Chunks:
+        """White-space chunks; C in all."""
+        return self.code_points.chunks
+
+    @property
+    def lines(self) -> Lines:
+        """Lines as ``str.splitlines()`` has them; L in all."""
+        return self.code_points.lines
+
+    @cached_property
+    def _encoded(self) -> Encoded:
+        languages = self.languages.codes if self._table.needs_languages else None
+        return self._table.encode(self.texts, self.code_points, languages)
 
     @property
     def word_ids(self) -> npt.NDArray[np.int32]:
         """``(N,)`` index of each word into the arrays of ``features``. The numbers mean nothing outside this
         batch.
         """
-        return self._encoded[0]
+        return self._encoded.word_ids
 
     @property
+    def chunk_words(self) -> I64:
+        """``(C + 1,)`` where the words of each chunk of ``chunks`` begin and end."""
+        return self._encoded.chunk_words
+
+    @cached_property
     def word_offsets(self) -> I64:
         """``(D + 1,)`` where each document's words begin and end."""
-        return self._encoded[1]
+        return self.chunk_words[self.chunks.bounds]
 
     @cached_property
     def features(self) -> WordFeatures:
@@ -141,9 +191,7 @@ class Analysis:
 
     def sum_by_document(self, values: npt.NDArray[np.generic]) -> I64:
         """``(D,)`` sums of a per-word array of integers or booleans."""
-        running = np.zeros(len(values) + 1, np.int64)
-        np.cumsum(values, out=running[1:])
-        return running[self.word_offsets[1:]] - running[self.word_offsets[:-1]]
+        return sum_between(values, self.word_offsets)
 
     def count_distinct(self, words: Iterable[str]) -> I64:
         """``(D,)`` how many of the distinct ``words`` (at most 64) each document has, letter case as
@@ -160,6 +208,15 @@ class Analysis:
             found[has_words] = np.bitwise_or.reduceat(bit[self.word_ids], self.word_offsets[:-1][has_words])
         return np.bitwise_count(found).astype(np.int64)
 
+    def count_occurrences(self, words: Iterable[str]) -> I64:
+        """``(D,)`` how many words of each document are among ``words``, letter case as given."""
+        wanted = np.zeros(len(self.features.length), np.bool_)
+        for word in words:
+            number = self._table.word_id(word)
+            if number is not None and number < len(wanted):
+                wanted[number] = True
+        return self.sum_by_document(wanted[self.word_ids])
+
     @cached_property
     def languages(self) -> Languages:
         """Language code and score of each document, see ``language.py``."""
@@ -171,13 +228,14 @@ class Analysis:
 class WordFeatures:
     """Arrays over distinct words, by word id; functions of the word's text alone.
 
-    ``length`` int32 in characters; ``is_symbol``, ``has_letter`` bool; ``hash`` uint64, xxh3-64 of the UTF-8.
+    ``length`` int32 in characters; ``is_symbol``, ``has_letter`` bool; ``hash`` uint64, xxh3-64 of the UTF-8;
+    ``ending`` uint8, what it means for the end of a sentence (``sentences.ending``).
     ``chain`` and ``factor`` uint64 are a polynomial hash that can be chained: the hash of words joined
     without a space is ``h = h * factor[word] + chain[word]`` over them (mod 2^64), wherever the cuts between
     the words are.
     """
 
-    __slots__ = ("chain", "factor", "has_letter", "hash", "is_symbol", "length")
+    __slots__ = ("chain", "ending", "factor", "has_letter", "hash", "is_symbol", "length")
 
     def __init__(
         self,
@@ -187,13 +245,14 @@ class WordFeatures:
         hash: U64,
         chain: U64,
         factor: U64,
+        ending: npt.NDArray[np.uint8],
     ) -> None:
         self.length, self.is_symbol, self.has_letter = length, is_symbol, has_letter
-        self.hash, self.chain, self.factor = hash, chain, factor
+        self.hash, self.chain, self.factor, self.ending = hash, chain, factor, ending
 
     @classmethod
-    def of(cls, words: Sequence[str]) -> WordFeatures:
-        """Features of some words."""
+    def of(cls, words: Sequence[str], ending: Callable[[str], int]) -> WordFeatures:
+        """Features of some words; ``ending`` as in ``words.Splitters``."""
         count = len(words)
         # Lone surrogates may come out of JSON: they hash like any other character.
         encoded = [word.encode("utf-8", "surrogatepass") for word in words]
@@ -205,39 +264,51 @@ class WordFeatures:
             np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), np.uint64, count),
             chain,
             factor,
+            np.fromiter(map(ending, words), np.uint8, count),
         )
 
     def arrays(self) -> list[npt.NDArray[Any]]:
         """All arrays, in the order of the constructor."""
-        return [self.length, self.is_symbol, self.has_letter, self.hash, self.chain, self.factor]
+        return [
+            self.length, self.is_symbol, self.has_letter, self.hash, self.chain, self.factor, self.ending,
+        ]  # fmt: skip
+
+
+class Encoded(NamedTuple):
+    """Words of a batch: ``word_ids`` ``(N,)`` and ``chunk_words`` ``(C + 1,)``, where each chunk's words
+    begin."""
+
+    word_ids: npt.NDArray[np.int32]
+    chunk_words: I64
 
 
 class WordTable:
     """Distinct chunks and words met so far: chunk → word ids, word id → features. Only grows; safe to share
     by threads.
+
+    A chunk is known by the 64-bit hash of its characters and its document's splitter, which is exact up to
+    collisions of chance 2^-64 a pair.
     """
 
-    def __init__(self, split: WordSplitter) -> None:
-        self._split = split
+    def __init__(self, splitters: Splitters, language: str | None = None) -> None:
+        """``language``: of all documents; None: ``encode`` is told each document's, if the splitter asks for
+        it.
+        """
+        self._splitters = splitters
+        self._language = language
+        self.needs_languages = language is None and splitters.by_language
+        if not self.needs_languages:
+            splitters.of(language or "")  # a package that is missing is told now
         self._lock = threading.Lock()
         self._words: dict[str, int] = {}
-        self._chunks = _Chunks(self._add)
+        self._chunk_ids = HashTable()
+        self.chunks = 0
         self.characters = 0
-        # Words of chunk c are _chunk_words[_chunk_starts[c]:_chunk_starts[c + 1]]; lists hold what came since
-        # the last batch.
-        self._new_words: list[str] = []
-        self._new_chunk_words: list[int] = []
-        self._new_chunk_ends: list[int] = []
-        self._chunk_end = 0
+        # Words of chunk c are _chunk_words[_chunk_starts[c]:_chunk_starts[c + 1]].
         self._chunk_words = _Growing(np.int32)
         self._chunk_starts = _Growing(np.int64)
         self._chunk_starts.extend(np.zeros(1, np.int64))
-        self._features = [_Growing(array.dtype) for array in WordFeatures.of([]).arrays()]
-
-    @property
-    def chunks(self) -> int:
-        """Distinct chunks held."""
-        return len(self._chunks)
+        self._features = [_Growing(array.dtype) for array in WordFeatures.of([], splitters.ending).arrays()]
 
     def word_id(self, word: str) -> int | None:
         """The id of a word, None if it was never met."""
@@ -247,19 +318,23 @@ class WordTable:
         """Features of all words met so far."""
         return WordFeatures(*(column.view() for column in self._features))
 
-    def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], I64]:
-        """Word ids ``(N,)`` and offsets ``(D + 1,)`` of a batch."""
+    def encode(
+        self, texts: Sequence[str], characters: Characters, languages: Sequence[str] | None = None
+    ) -> Encoded:
+        """The words of a batch; ``languages``: of its documents, where ``needs_languages``."""
+        chunks = characters.chunks
+        keys = chunks.hash
+        if languages is not None:
+            names = map(self._splitters.name, languages)
+            salts = np.fromiter(map(_salt, names), np.uint64, len(languages))
+            keys = keys ^ np.repeat(salts, np.diff(chunks.bounds))
         with self._lock:
-            find = self._chunks.__getitem__
-            ids: list[npt.NDArray[np.int32]] = []
-            bounds = np.zeros(len(texts) + 1, np.int64)
-            for number, text in enumerate(texts):
-                chunks = text.split()
-                ids.append(np.fromiter(map(find, chunks), np.int32, len(chunks)))
-                bounds[number + 1] = bounds[number] + len(chunks)
-            self._flush()
+            chunk_ids = self._chunk_ids.find(keys)
+            missing = np.flatnonzero(chunk_ids < 0)
+            if len(missing):
+                self._enter(texts, characters, keys, missing, languages)
+                chunk_ids[missing] = self._chunk_ids.find(keys[missing])
             starts, words = self._chunk_starts.view(), self._chunk_words.view()
-        chunk_ids = np.concatenate(ids) if ids else np.empty(0, np.int32)
         first = starts[chunk_ids]
         ends = np.zeros(len(chunk_ids) + 1, np.int64)
         np.cumsum(starts[chunk_ids + 1] - first, out=ends[1:])
@@ -267,44 +342,61 @@ class WordTable:
         # first.
         source = np.repeat(first - ends[:-1], np.diff(ends))
         source += np.arange(ends[-1], dtype=np.int64)
-        return words[source], ends[bounds]
+        return Encoded(words[source], ends)
 
-    def _add(self, chunk: str) -> int:
-        """Enter a chunk met for the first time and return its id."""
+    def _enter(
+        self,
+        texts: Sequence[str],
+        characters: Characters,
+        keys: U64,
+        missing: I64,
+        languages: Sequence[str] | None,
+    ) -> None:
+        """Enter chunks met for the first time, in the order they come; nothing is entered if splitting one
+        fails.
+        """
+        new_keys, where = np.unique(keys[missing], return_index=True)
+        order = np.argsort(where)
+        new_keys, places = new_keys[order], missing[where[order]]
+        chunks = characters.chunks
+        documents = np.searchsorted(chunks.bounds, places, side="right") - 1
+        offsets = characters.bounds[documents]
+        by_language: dict[str, list[int]] = {}
+        for place, document in enumerate(documents.tolist()):
+            language = languages[document] if languages is not None else self._language or ""
+            by_language.setdefault(language, []).append(place)
+        texts_of = [
+            texts[document][start:end]
+            for document, start, end in zip(
+                documents.tolist(),
+                (chunks.start[places] - offsets).tolist(),
+                (chunks.end[places] - offsets).tolist(),
+                strict=True,
+            )
+        ]
+        split: list[list[str]] = [[]] * len(texts_of)
+        for language, of_language in by_language.items():
+            words = self._splitters.of(language)([texts_of[place] for place in of_language])
+            for place, found in zip(of_language, words, strict=True):
+                split[place] = found
         known = self._words
-        words = self._split(chunk)
-        for word in words:
-            number = known.get(word)
-            if number is None:
-                number = known[word] = len(known)
-                self._new_words.append(word)
-            self._new_chunk_words.append(number)
-        self._chunk_end += len(words)
-        self._new_chunk_ends.append(self._chunk_end)
-        self.characters += len(chunk)
-        number = self._chunks[chunk] = len(self._chunks)
-        return number
-
-    def _flush(self) -> None:
-        """Bring what came with this batch into the arrays."""
-        if not self._new_chunk_ends:
-            return
-        self._chunk_starts.extend(np.array(self._new_chunk_ends, np.int64))
-        self._chunk_words.extend(np.array(self._new_chunk_words, np.int32))
-        for column, array in zip(self._features, WordFeatures.of(self._new_words).arrays(), strict=True):
+        before = len(known)
+        ids = [known.setdefault(word, len(known)) for words in split for word in words]
+        self._chunk_starts.extend(self._chunk_starts.view()[-1] + np.cumsum([len(words) for words in split]))
+        self._chunk_words.extend(np.array(ids, np.int32))
+        new_words = list(itertools.islice(known, before, None))
+        for column, array in zip(
+            self._features, WordFeatures.of(new_words, self._splitters.ending).arrays(), strict=True
+        ):
             column.extend(array)
-        self._new_words, self._new_chunk_words, self._new_chunk_ends = [], [], []
+        self._chunk_ids.enter(new_keys, np.arange(self.chunks, self.chunks + len(split), dtype=np.int32))
+        self.chunks += len(split)
+        self.characters += int((chunks.end[places] - chunks.start[places]).sum())
 
 
-class _Chunks(dict[str, int]):
-    """Chunk → id; a chunk that is missing is entered by ``add``."""
-
-    def __init__(self, add: Callable[[str], int]) -> None:
-        super().__init__()
-        self._enter = add
-
-    def __missing__(self, chunk: str) -> int:
-        return self._enter(chunk)
+def _salt(name: str) -> int:
+    """What sets the chunks of one splitter apart from those of another."""
+    return xxhash.xxh3_64_intdigest(name.encode())
 
 
 class _Growing:

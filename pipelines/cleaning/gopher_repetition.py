@@ -5,14 +5,16 @@ them.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections import Counter
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from gristmill.recipe import Fraction, Section
 from pipelines.cleaning.analysis import Analysis
-from pipelines.cleaning.repeated_words import compiled
+from pipelines.cleaning.kernels import compiled
+from pipelines.cleaning.repeated_words import SIGNATURE, count_repeats
 from pipelines.cleaning.rules import Axis, Bound, Scores, ratio
 
 _PARAGRAPHS = re.compile(r"\n{2,}")
@@ -31,6 +33,9 @@ class GopherRepetitionConfig(Section):
     ``dup_*_frac`` is the share of paragraphs or lines that repeat an earlier one, ``dup_*_char_frac`` the
     share of characters in them; ``top_n_grams`` and ``dup_n_grams`` map words of an n-gram to a share of
     characters.
+
+    Where sources differ the choice is datatrove's, and a key: dolma counts *all* copies of a paragraph or
+    line that occurs more than once, the first too (``count_copies = "all"``).
     """
 
     dup_para_frac: Fraction | None = 0.30
@@ -39,6 +44,7 @@ class GopherRepetitionConfig(Section):
     dup_line_char_frac: Fraction | None = 0.20
     top_n_grams: dict[TopSize, Fraction] = Field({2: 0.20, 3: 0.18, 4: 0.16})
     dup_n_grams: dict[DupSize, Fraction] = Field({5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10})
+    count_copies: Literal["later", "all"] = "later"
 
 
 class GopherRepetition:
@@ -80,10 +86,15 @@ def score(analysis: Analysis, config: GopherRepetitionConfig) -> Scores:
     exceed 1, since they overlap.
     """
     characters = analysis.characters
-    paragraphs = np.array([_paragraph_duplicates(text) for text in analysis.texts], np.int64).reshape(-1, 3).T
-    lines = np.array([_line_duplicates(text) for text in analysis.texts], np.int64).reshape(-1, 3).T
+    every = config.count_copies == "all"
+    paragraphs = (
+        np.array([_duplicates(_paragraphs(text), every) for text in analysis.texts], np.int64)
+        .reshape(-1, 3)
+        .T
+    )
+    lines = np.array([_duplicates(_lines(text), every) for text in analysis.texts], np.int64).reshape(-1, 3).T
     features = analysis.features
-    tops, dups = compiled()(
+    tops, dups = compiled(count_repeats, SIGNATURE)(
         analysis.word_ids, analysis.word_offsets, features.length, features.hash, features.chain,
         features.factor, _wanted(config.top_n_grams), _wanted(config.dup_n_grams),
     )  # fmt: skip
@@ -103,25 +114,23 @@ def _wanted(sizes: dict[int, float]) -> np.ndarray[tuple[int], np.dtype[np.bool_
     return wanted
 
 
-def _duplicates(parts: list[str]) -> tuple[int, int]:
-    """How many parts repeat an earlier one, and their characters."""
+def _duplicates(parts: list[str], every: bool) -> tuple[int, int, int]:
+    """How many parts repeat an earlier one (``every``: or are repeated later), their characters, all
+    parts."""
     distinct = set(parts)
     if len(distinct) == len(parts):
-        return 0, 0
-    return len(parts) - len(distinct), sum(map(len, parts)) - sum(map(len, distinct))
+        return 0, 0, len(parts)
+    if every:
+        repeated = [(part, count) for part, count in Counter(parts).items() if count > 1]
+        return sum(n for _, n in repeated), sum(len(part) * n for part, n in repeated), len(parts)
+    return len(parts) - len(distinct), sum(map(len, parts)) - sum(map(len, distinct)), len(parts)
 
 
-def _paragraph_duplicates(text: str) -> tuple[int, int, int]:
-    """Duplicate paragraphs, their characters, all paragraphs."""
+def _paragraphs(text: str) -> list[str]:
     text = text.strip()
-    if "\n\n" not in text:
-        return 0, 0, 1
     # Where no run of line feeds is longer than two, str.split gives the same and is quicker.
-    paragraphs = _PARAGRAPHS.split(text) if "\n\n\n" in text else text.split("\n\n")
-    return *_duplicates(paragraphs), len(paragraphs)
+    return _PARAGRAPHS.split(text) if "\n\n\n" in text else text.split("\n\n")
 
 
-def _line_duplicates(text: str) -> tuple[int, int, int]:
-    """Duplicate lines, their characters, all lines."""
-    lines = _LINES.split(text) if "\n\n" in text else text.split("\n")
-    return *_duplicates(lines), len(lines)
+def _lines(text: str) -> list[str]:
+    return _LINES.split(text) if "\n\n" in text else text.split("\n")

@@ -36,6 +36,10 @@ class Languages(NamedTuple):
     codes: list[str]
     scores: npt.NDArray[np.float32]
 
+    def take(self, places: Sequence[int]) -> Languages:
+        """Those of some of the documents."""
+        return Languages([self.codes[place] for place in places], self.scores[list(places)])
+
 
 class LanguageConfig(Section):
     """Which languages are let in, and how sure the model must be. The score 0.65 is FineWeb's (Penedo et al.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 
-def _characters(ranges: str) -> frozenset[str]:
+def characters_of(ranges: str) -> frozenset[str]:
     """The characters of hexadecimal code points and ranges of them, ends included."""
     spans = (span.split("-") for span in ranges.split())
     return frozenset(chr(code) for span in spans for code in range(int(span[0], 16), int(span[-1], 16) + 1))
 
 
 #: ``TERMINAL_PUNCTUATION``: what ends a sentence, in any script.
-TERMINAL = _characters(
+TERMINAL = characters_of(
     """
 21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E 1735-1736
 17D4-17D6 17D9-17DA 1803 1809 1944-1945 1AA8-1AAB 1B5A-1B5B 1B5E-1B5F 1B7D-1B7E 1C3B-1C3C 1C7E-1C7F
@@ -28,5 +28,5 @@ A9C8-A9C9 AA5D-AA5F AAF0-AAF1 ABEB FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A5
 PUNCTUATION = (
     frozenset("!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»")
     | TERMINAL
-    | _characters("0-8 B-C D-1F 7F-9F")
+    | characters_of("0-8 B-C D-1F 7F-9F")
 )

@@ -1,14 +1,9 @@
 """The kernel of the repetition rule: how many characters repeated word n-grams take up, per document.
 
-``count_repeats`` is plain Python over arrays that numba compiles; ``compiled()`` gives the compiled function,
-once per process (under a second from numba's on-disk cache, a few seconds where there is none).
+``count_repeats`` is plain Python over arrays that ``kernels.compiled`` turns into machine code.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -145,18 +140,7 @@ def count_repeats(
     return tops, dups
 
 
-@lru_cache(maxsize=1)
-def compiled() -> Callable[..., tuple[I64, I64]]:
-    """``count_repeats`` compiled for its types."""
-    import numba
-
-    signature = (
-        "Tuple((i8[:,::1], i8[:,::1]))"
-        "(i4[::1], i8[::1], i4[::1], u8[::1], u8[::1], u8[::1], b1[::1], b1[::1])"
-    )
-    options: dict[str, Any] = {"nogil": True}
-    try:
-        function: Callable[..., tuple[I64, I64]] = numba.njit(signature, cache=True, **options)(count_repeats)
-    except RuntimeError:  # a read-only installation and no home directory: nowhere to keep the compiled code
-        function = numba.njit(signature, **options)(count_repeats)
-    return function
+#: Types of ``count_repeats``, for ``kernels.compiled``.
+SIGNATURE = (
+    "Tuple((i8[:,::1], i8[:,::1]))(i4[::1], i8[::1], i4[::1], u8[::1], u8[::1], u8[::1], b1[::1], b1[::1])"
+)

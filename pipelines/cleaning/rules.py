@@ -2,26 +2,32 @@
 
 A rule turns an analysed batch into named scores, one float64 per document; its bounds say which values are
 acceptable. Scores do not depend on the thresholds' outcome, and every bound that is crossed is recorded, not
-only the first.
+only the first. An edit is a rule that besides makes other texts, which the rules after it see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.cleaning.analysis import Analysis
 
+I64 = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 #: ``(D,)`` float64 per score name. NaN where a score is not defined (a ratio to nothing); NaN fails no bound.
-Scores = dict[str, npt.NDArray[np.float64]]
+Scores = dict[str, Floats]
+#: ``(D,)`` lower and upper limit of a score for each document, NaN for none.
+Limits = tuple[Floats, Floats]
 
 #: Reason of a document that is empty or only white space. Its other scores mean nothing and are not looked
 #: at.
 EMPTY = "empty"
+#: ``RULE.error``: reason of a document on which a rule failed.
+ERROR = "error"
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Reason(NamedTuple):
     threshold: float
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Named scores of a batch, and the bounds on them in the order they are recorded."""
 
@@ -85,6 +92,66 @@ class Rule(Protocol):
         """
 
 
+class Removed(NamedTuple):
+    """What an edit took out for one reason: ``times``, a number of things (lines, matches) and
+    ``characters``, ``(D,)`` each. A replacement counts the characters it replaced.
+    """
+
+    times: I64
+    characters: I64
+
+
+class Edited(NamedTuple):
+    """What an edit makes of a batch: D texts, the scores, and what it took out, by reason."""
+
+    texts: Sequence[str]
+    scores: Scores
+    removed: dict[str, Removed]
+
+
+@runtime_checkable
+class Edit(Protocol):
+    """A rule that changes texts. A document that crosses one of its bounds keeps its text (and is
+    rejected)."""
+
+    @property
+    def name(self) -> str:
+        """The name a recipe calls it by."""
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """Limits, as of a rule; there may be none."""
+
+    def edit(self, analysis: Analysis) -> Edited:
+        """Texts and scores; a document's do not depend on the rest of the batch."""
+
+
+@runtime_checkable
+class Varying(Protocol):
+    """A rule whose limits are not the same for all documents."""
+
+    def limits(self, analysis: Analysis) -> dict[str, Limits]:
+        """The limits of every score in ``bounds``."""
+
+
+Step = Rule | Edit
+
+
+def crossed(analysis: Analysis, rule: Step, scores: Scores) -> Iterator[tuple[int, Reason]]:
+    """Every bound of a rule that a document crossed, bound by bound. Empty documents are not looked at."""
+    judged = ~analysis.is_empty
+    varying = rule.limits(analysis) if isinstance(rule, Varying) else {}
+    for bound in rule.bounds:
+        values = scores[bound.score]
+        limits = varying.get(bound.score, (bound.lower, bound.upper))
+        for limit, beyond in zip(limits, (np.less, np.greater), strict=True):
+            if limit is None:
+                continue
+            for place in np.flatnonzero(beyond(values, limit) & judged).tolist():
+                threshold = limit if isinstance(limit, int | float) else limit[place]
+                yield place, Reason(f"{rule.name}.{bound.score}", float(values[place]), float(threshold))
+
+
 def decide(analysis: Analysis, rules: Sequence[Rule], scores: Sequence[Scores]) -> list[list[Reason]]:
     """For each document every bound it crossed, in the order of rules and bounds; an empty list means it is
     kept.
@@ -93,17 +160,9 @@ def decide(analysis: Analysis, rules: Sequence[Rule], scores: Sequence[Scores]) 
     characters that are not white space, where 1 is the least.
     """
     reasons: list[list[Reason]] = [[] for _ in range(len(analysis))]
-    judged = ~analysis.is_empty
     for rule, of_rule in zip(rules, scores, strict=True):
-        for bound in rule.bounds:
-            values = of_rule[bound.score]
-            for limit, crossed in ((bound.lower, np.less), (bound.upper, np.greater)):
-                if limit is None:
-                    continue
-                for place in np.flatnonzero(crossed(values, limit) & judged).tolist():
-                    reasons[place].append(
-                        Reason(f"{rule.name}.{bound.score}", float(values[place]), float(limit))
-                    )
+        for place, reason in crossed(analysis, rule, of_rule):
+            reasons[place].append(reason)
     for place in np.flatnonzero(analysis.is_empty).tolist():
         reasons[place].append(Reason(EMPTY, 0.0, 1.0))
     return reasons

@@ -1,9 +1,10 @@
-"""How text is cut into words: each white-space chunk on its own, by a splitter ``chunk -> list of words``.
+"""How text is cut into words: each white-space chunk on its own, by a splitter ``chunks -> words of each``.
 
 White space is Python's (``str.split()``): Unicode's white space and the separators U+001C to U+001F. A
-splitter is given one non-empty chunk without white space and returns at least one non-empty word; it must
-depend on the chunk alone, because its answer is remembered. Another way of splitting is one more entry of
-``SPLITTERS``.
+splitter is given non-empty chunks without white space and returns at least one non-empty word of each, which
+must depend on that chunk alone, because its answer is remembered. Another way of splitting is one more name
+in
+``WordMode`` and one more case in ``Splitters``.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import get_args
 
-WordMode = Literal["unicode", "whitespace"]
-WordSplitter = Callable[[str], list[str]]
+from gristmill.recipe import WordMode as WordMode
+from pipelines.cleaning.sentences import chunk_ending, ending
+from pipelines.cleaning.spacy_words import spacy_splitter, tokenizer_name
+
+#: Words of each of some chunks.
+WordSplitter = Callable[[Sequence[str]], list[list[str]]]
+#: The ways of splitting, by the recipe's name.
+MODES: tuple[str, ...] = get_args(WordMode)
 
 # Scripts written without spaces in which every character stands alone (UAX #29 has no rule that joins them):
 # Han, Hiragana.
@@ -54,7 +61,35 @@ def split_unicode(chunk: str) -> list[str]:
     return _unicode_words().findall(chunk)
 
 
-SPLITTERS: dict[WordMode, WordSplitter] = {"unicode": split_unicode, "whitespace": split_whitespace}
+_PLAIN: dict[str, Callable[[str], list[str]]] = {"unicode": split_unicode, "whitespace": split_whitespace}
+
+
+def _each(split: Callable[[str], list[str]]) -> WordSplitter:
+    return lambda chunks: list(map(split, chunks))
+
+
+class Splitters:
+    """How the documents of a recipe are split: one splitter, or with ``words = "spacy"`` one a language."""
+
+    def __init__(self, mode: WordMode) -> None:
+        self._mode = mode
+        #: Whether the language makes a difference.
+        self.by_language = mode == "spacy"
+        #: What a word means for the end of a sentence.
+        self.ending = chunk_ending if mode == "whitespace" else ending
+        self._made: dict[str, WordSplitter] = {}
+
+    def name(self, language: str) -> str:
+        """What ``of`` is asked for to split text of a language."""
+        return tokenizer_name(language) if self.by_language else self._mode
+
+    def of(self, language: str) -> WordSplitter:
+        """The splitter for a language; RecipeError where a package it needs is not installed."""
+        name = self.name(language)
+        if name not in self._made:
+            plain = _PLAIN.get(name)
+            self._made[name] = _each(plain) if plain else spacy_splitter(name)
+        return self._made[name]
 
 
 @lru_cache(maxsize=1)

@@ -36,7 +36,7 @@ def write_verdicts(staging: str, splits: int) -> dict[str, object]:
 
     dropped = np.flatnonzero(documents != keeper)
     is_exact = np.isin(documents[dropped], exact["document"].to_numpy())
-    keeper_ids = _ids(staging, np.unique(keeper[dropped]))
+    keeper_ids = read_ids(staging, np.unique(keeper[dropped]))
     split_of, row_of = documents[dropped] >> ROW_BITS, documents[dropped] & ((1 << ROW_BITS) - 1)
     for split in np.unique(split_of):
         mine = np.flatnonzero(split_of == split)
@@ -66,7 +66,7 @@ def _edges(staging: str, kind: str) -> pa.Table:
     )
 
 
-def _ids(staging: str, documents: np.ndarray) -> dict[int, str]:
+def read_ids(staging: str, documents: np.ndarray) -> dict[int, str]:
     """Document number → id, read from the scored files of just those splits; ``documents`` is sorted."""
     found: dict[int, str] = {}
     for split in np.unique(documents >> ROW_BITS):

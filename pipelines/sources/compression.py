@@ -1,90 +1,299 @@
-"""Open a file for reading through whatever it is compressed with, told by its first bytes and not by its name."""
+"""Open a file for reading through whatever it is compressed with, told by its first bytes and not by its name.
+
+Decompression is bounded: a call gives at most some tens of megabytes, however much its input would make.
+"""
 
 from __future__ import annotations
 
+import bz2
 import io
+import lzma
+import re
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
 from gristmill import storage
 
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-#: Compressed bytes decoded at once: what a damaged member loses of what stands before the damage, at most.
-_PIECE_BYTES = 1 << 15
+# RFC 1952 (method 8); bzip2: the block or end mark follows the size digit; xz 1.1.0, section 2.1.1; RFC 8878,
+# sections 3.1.1 and 3.1.2 (a skippable frame may come first).
+_MAGIC = {
+    "gzip": re.compile(rb"\x1f\x8b\x08"),
+    "bz2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+    "xz": re.compile(rb"\xfd7zXZ\x00"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
+}
+_HEAD = 10
+_READ = 1 << 18
+#: Given to zlib at once: what damage costs of the sound bytes before it, at most.
+_GZIP_READ = 1 << 15
+_OUTPUT = 1 << 20
+#: A zstd block of 4 bytes can make 128 KiB, and its decoder knows no output bound: 32 MiB at most from so
+#: much input.
+_ZSTD_READ = 1 << 10
+#: Memory an xz stream may ask for; ``xz -9`` needs 65 MiB.
+_XZ_MEMORY = 1 << 28
 
-#: What a damaged or cut-short compressed stream raises while it is read.
-STREAM_ERRORS = (EOFError, zlib.error, zstandard.ZstdError, OSError)
+
+class DamagedStreamError(Exception):
+    """A compressed stream is damaged, or (``cut``) the file ends inside it. What was read before is sound."""
+
+    def __init__(self, problem: str, *, cut: bool = False) -> None:
+        super().__init__(problem)
+        self.cut = cut
+
+
+class _Decoder(Protocol):
+    """Decodes one member (frame, stream) of a compressed file.
+
+    ``decompress`` gives a bounded amount; while it is not ``hungry`` it has more to give without input. At
+    ``eof`` the bytes given to it past the member's end are its ``unused_data``.
+    """
+
+    @property
+    def hungry(self) -> bool: ...
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes) -> bytes: ...
 
 
 def compression_of(path: str) -> str | None:
-    """``gzip``, ``zstd`` or None. InputError when the file cannot be opened."""
+    """``gzip``, ``bz2``, ``xz``, ``zstd`` or None. InputError when the file cannot be opened."""
     with storage.open_input(path) as file:
-        head = file.read(4)
-    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+        head = file.read(_HEAD)
+    return next((name for name, magic in _MAGIC.items() if magic.match(head)), None)
 
 
 def open_decompressed(path: str) -> BinaryIO:
     """A buffered stream of the decompressed bytes; several members or frames in one file are read as one.
 
-    A stream cut short gives all bytes before the cut and then raises one of STREAM_ERRORS. Neither library's own file
-    object does: Python's gzip throws away what its buffer held, zstandard takes a cut frame for a clean end.
+    Reading raises DamagedStreamError at the place where a compressed stream breaks off or is damaged, after
+    all that could be decoded before it.
     """
     kind = compression_of(path)
     file = storage.open_input(path)
     if kind is None:
         return file
-    if kind == "gzip":  # some writers pad their blocks with zeros, which belong to no member
-        stream = _MemberStream(file, lambda: zlib.decompressobj(wbits=31), padding=b"\0")
-    else:
-        stream = _MemberStream(file, zstandard.ZstdDecompressor().decompressobj, padding=b"")
-    return cast(BinaryIO, io.BufferedReader(stream, buffer_size=1 << 20))
+    return cast(
+        BinaryIO, io.BufferedReader(DecompressedStream(file, kind, close_file=True), buffer_size=_OUTPUT)
+    )
 
 
-class _MemberStream(io.RawIOBase):
-    """Members (gzip) or frames (zstd) decoded one after another, complaining when the file ends inside one.
+class DecompressedStream(io.RawIOBase):
+    """Members decoded one after another from ``[start, stop)`` of a compressed file.
 
-    ``decoder`` makes an object with ``decompress``, ``eof`` and ``unused_data`` for one member.
+    Zero bytes between gzip members or xz streams are padding; anything else there is damage. ``member_start``
+    is the file offset of the member being decoded and ``member_read`` how many bytes it gave so far: after an
+    error they say where it happened.
     """
 
-    def __init__(self, file: BinaryIO, decoder: Callable[[], Any], *, padding: bytes) -> None:
+    def __init__(
+        self, file: BinaryIO, kind: str, start: int = 0, stop: int | None = None, *, close_file: bool = False
+    ) -> None:
         super().__init__()
-        self._file, self._make, self._padding = file, decoder, padding
-        self._decoder = decoder()
-        self._inside = False
-        self._ahead = b""  # compressed bytes read but not yet decoded
-        self._pending = memoryview(b"")  # decoded bytes not yet handed out
+        self._file, self._stop, self._close_file = file, stop, close_file
+        self._new = _DECODERS[kind]
+        self._read_size = {"zstd": _ZSTD_READ, "gzip": _GZIP_READ}.get(kind, _READ)
+        self._decoder: _Decoder | None = None
+        self._raw = b""
+        self._used = 0
+        self._offset = start  # of the byte after ``_raw``
+        self._pending = memoryview(b"")
+        self._may_pad = kind in ("gzip", "xz")
+        self._members = 0
+        self._failure: DamagedStreamError | None = None
+        self.member_start = start
+        self.member_read = 0
+        file.seek(start)
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def readinto(self, buffer: object) -> int:
+        """Fill from what is decoded, decoding more when there is nothing left."""
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        while not self._pending:
-            data = self._ahead or self._file.read(_PIECE_BYTES)
-            if not data:
-                if self._inside:
-                    raise EOFError("the file ends inside a compressed member")
-                return 0
-            self._decode(data)
+        if not self._pending:
+            self._pending = memoryview(self.read_some())
         count = min(len(target), len(self._pending))
         target[:count] = self._pending[:count]
         self._pending = self._pending[count:]
         return count
 
-    def _decode(self, data: bytes) -> None:
-        self._ahead = b""
-        if not self._inside:
-            data = data.lstrip(self._padding)
-            if not data:
-                return
-            self._decoder, self._inside = self._make(), True
-        self._pending = memoryview(self._decoder.decompress(data))
-        if self._decoder.eof:
-            self._inside, self._ahead = False, self._decoder.unused_data
+    def read_some(self) -> bytes:
+        """The next decoded bytes, of one member; empty at the end.
+
+        DamagedStreamError where decoding cannot go on, and again at every later call.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._decode()
+        except DamagedStreamError as error:
+            self._failure = error
+            raise
+
+    def _decode(self) -> bytes:
+        while True:
+            if self._decoder is None and not self._begin_member():
+                return b""
+            assert self._decoder is not None
+            hungry = self._decoder.hungry
+            data = self._take() if hungry else b""
+            try:
+                decoded = self._decoder.decompress(data)
+            except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError) as error:
+                raise DamagedStreamError(str(error)) from error
+            if self._decoder.eof:
+                self._used -= len(self._decoder.unused_data)
+                self._decoder = None
+            elif hungry and not data and not decoded:
+                raise DamagedStreamError("the file ends inside a compressed stream", cut=True)
+            if decoded:
+                self.member_read += len(decoded)
+                return decoded
+
+    def past(self, stop: int, count: int) -> int:
+        """How many of the ``count`` bytes read last come from members that begin at or after a file offset."""
+        return count if self.member_start >= stop else 0
+
+    def _begin_member(self) -> bool:
+        while True:
+            if self._used >= len(self._raw) and not self._fill():
+                return False
+            if self._may_pad and self._members:
+                rest = self._raw[self._used :].lstrip(b"\0")
+                self._used = len(self._raw) - len(rest)
+                if not rest:
+                    continue
+            self.member_start = self._offset - len(self._raw) + self._used
+            self.member_read = 0
+            self._members += 1
+            self._decoder = self._new()
+            return True
+
+    def _take(self) -> bytes:
+        """The next input bytes for the decoder."""
+        if self._used >= len(self._raw) and not self._fill():
+            return b""
+        data = self._raw[self._used : self._used + self._read_size]
+        self._used += len(data)
+        return data
+
+    def _fill(self) -> bool:
+        size = _READ if self._stop is None else max(0, min(_READ, self._stop - self._offset))
+        self._raw, self._used = self._file.read(size) if size else b"", 0
+        self._offset += len(self._raw)
+        return bool(self._raw)
 
     def close(self) -> None:
-        self._file.close()
+        """Close the file too, if it was given to this stream to close."""
+        if self._close_file:
+            self._file.close()
         super().close()
+
+
+class PlainStream:
+    """``[start, stop)`` of an uncompressed file, read as DecompressedStream is; what is read at once is a member."""
+
+    def __init__(self, file: BinaryIO, start: int = 0, stop: int | None = None) -> None:
+        self._file, self._offset, self._stop = file, start, stop
+        self.member_start, self.member_read = start, 0
+        file.seek(start)
+
+    def read_some(self) -> bytes:
+        """The next bytes; empty at the end."""
+        data = self._file.read(_READ if self._stop is None else max(0, min(_READ, self._stop - self._offset)))
+        self.member_start, self.member_read = self._offset, len(data)
+        self._offset += len(data)
+        return data
+
+    def past(self, stop: int, count: int) -> int:
+        """How many of the ``count`` bytes read last lie at or after a file offset."""
+        return max(0, min(count, self.member_start + count - stop))
+
+
+def open_stream(
+    file: BinaryIO, kind: str | None, start: int = 0, stop: int | None = None
+) -> PlainStream | DecompressedStream:
+    """``[start, stop)`` of an open file through its compression, as compression_of names it."""
+    return PlainStream(file, start, stop) if kind is None else DecompressedStream(file, kind, start, stop)
+
+
+class _Gzip:
+    """One gzip member; the checksum at its end is verified (RFC 1952)."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    @property
+    def hungry(self) -> bool:
+        return not self._inner.unconsumed_tail
+
+    def decompress(self, data: bytes) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, _OUTPUT)
+
+
+class _Blocks:
+    """One bzip2 or xz stream."""
+
+    def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+        self._inner = inner
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    @property
+    def hungry(self) -> bool:
+        return self._inner.needs_input
+
+    def decompress(self, data: bytes) -> bytes:
+        return self._inner.decompress(data, _OUTPUT)
+
+
+class _Zstd:
+    """One zstd frame, or a skippable one; windows over 128 MiB are refused by the library."""
+
+    hungry = True
+
+    def __init__(self) -> None:
+        self._inner = zstandard.ZstdDecompressor().decompressobj()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._inner.unused_data)
+
+    def decompress(self, data: bytes) -> bytes:
+        return bytes(self._inner.decompress(data))
+
+
+_DECODERS: dict[str, Callable[[], _Decoder]] = {
+    "gzip": _Gzip,
+    "bz2": lambda: _Blocks(bz2.BZ2Decompressor()),
+    "xz": lambda: _Blocks(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)),
+    "zstd": _Zstd,
+}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+#: Bytes or characters shown of a row that could not be read.
+_EXCERPT = 200
 #: A block is closed at this many characters even if it has few documents, so that memory stays bounded.
 BLOCK_CHARACTERS = 8_000_000
 
@@ -13,13 +16,22 @@ class Split:
     """One piece of input, cut by our own deterministic rule and never by the runner.
 
     ``number`` is its place among all splits, ``label`` names the file independent of where it lies,
-    ``start``/``stop`` are byte offsets (stop None: to the end), ``weight`` the bytes it stands for in progress bars.
+    ``start``/``stop`` are what the format cuts at: byte offsets, row groups, record batches (stop None: to
+    the end); ``weight`` the bytes it stands for in progress bars.
     """
 
     number: int
     source: int
     path: str
     label: str
+    start: int
+    stop: int | None
+    weight: int
+
+
+class Piece(NamedTuple):
+    """One piece of a file as its format cuts it: the ``start``, ``stop`` and ``weight`` of a Split."""
+
     start: int
     stop: int | None
     weight: int
@@ -38,25 +50,34 @@ class BadRow:
 class RawBlock:
     """Parallel lists for some documents, the bad rows met on the way, and records that are no documents at all.
 
-    ``last_row`` is the last row read so far, of whatever kind.
+    ``metadata`` are JSON objects or None. ``last_row`` is the last row read so far, of whatever kind: over a
+    split, documents, bad rows and skipped ones add up to it.
     """
 
     ids: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     urls: list[str | None] = field(default_factory=list)
+    metadata: list[str | None] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     characters: int = 0
     last_row: int = 0
 
-    def add(self, identifier: str, text: str, url: str | None, row: int) -> None:
-        """Append one document."""
-        self.ids.append(identifier)
-        self.texts.append(text)
-        self.urls.append(url)
+    def add(self, identifier: str, text: str, url: str | None, row: int, metadata: str | None = None) -> None:
+        """Append one document. Lone surrogates, which no UTF-8 file can hold, become question marks."""
+        self.ids.append(well_formed(identifier))
+        self.texts.append(well_formed(text))
+        self.urls.append(None if url is None else well_formed(url))
+        self.metadata.append(None if metadata is None else well_formed(metadata))
         self.rows.append(row)
         self.characters += len(text)
+
+    def reject(self, row: int, error: str, excerpt: bytes | str = b"") -> None:
+        """Record a row that cannot be read, with the beginning of what it is."""
+        if isinstance(excerpt, bytes):
+            excerpt = excerpt[:_EXCERPT].decode("utf-8", errors="replace")
+        self.bad.append(BadRow(row, well_formed(error), well_formed(excerpt[:_EXCERPT])))
 
     def skip(self, reason: str) -> None:
         """Count a record that is no document (an image, a request)."""
@@ -69,6 +90,16 @@ class RawBlock:
     def empty(self) -> bool:
         """Whether nothing is in it."""
         return not (self.ids or self.bad or self.skipped)
+
+
+def well_formed(text: str) -> str:
+    """The text with ``?`` for lone surrogates (a JSON ``\\ud800`` escape makes one)."""
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            return text.encode("utf-8", errors="replace").decode("utf-8")
+    return text
 
 
 #: Documents a reader puts into one block.

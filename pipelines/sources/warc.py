@@ -1,83 +1,175 @@
-"""WARC files: HTML pages a crawler was answered with, their main content as text."""
+"""Archives of crawls: HTML pages of WARC and ARC files as their text, texts of WET files as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from fastwarc import ArchiveIterator, WarcRecordType
 
-from gristmill import storage
-from gristmill.recipe import WarcSource
+from gristmill.recipe import ArcSource, CrawlSource, WarcSource, WetSource
 from pipelines.cleaning.extraction import extract_html
+from pipelines.sources.fields import metadata_json
 from pipelines.sources.http_body import decode_body
-from pipelines.sources.raw import BLOCK_DOCUMENTS, BadRow, RawBlock, Split
+from pipelines.sources.raw import BLOCK_DOCUMENTS, Piece, RawBlock, Split
+from pipelines.sources.records import FRAMINGS, Record, cut_records, read_records
 
-#: Payload bytes read of one page; what browsers call a page is far smaller, and it bounds memory.
+#: Payload bytes read of one page.
 MAX_PAGE_BYTES = 64_000_000
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
+_LENGTH = re.compile(rb"(?<=\n)content-length[ \t]*:[^\n]*\n", re.IGNORECASE)
+_TITLE = "title"
 
 
-def read(split: Split, source: WarcSource) -> Iterator[RawBlock]:
-    """Blocks of the pages of one file; rows are record numbers, from 1.
+def cut(path: str, source: CrawlSource, split_bytes: int) -> list[Piece]:
+    """Pieces that begin at records: gzip members, or records of a plain file; else one piece."""
+    return cut_records(path, FRAMINGS[_kind(source)], split_bytes)
 
-    Requests, other media types and answers other than 200 are no documents and are counted as skipped. A record cut
-    short or a page that cannot be decoded is recorded as a bad row, and so is the place where the file
-    stops being WARC, which alone ends the reading.
+
+def read(split: Split, source: CrawlSource) -> Iterator[RawBlock]:
+    """Blocks of the documents of one piece of a file; rows are record numbers, from 1.
+
+    Requests, other media types and answers other than 200 are no documents and are counted as skipped. A
+    record cut short, a damaged gzip member, and bytes that are no record are bad rows; reading goes on at the
+    next record.
     """
+    kind = _kind(source)
     block = RawBlock()
     row = 0
-    with storage.open_input(split.path) as file:
-        records = iter(ArchiveIterator(file, record_types=WarcRecordType.any_type, auto_decode="none"))
-        while True:
-            try:
-                record = next(records, None)
-                if record is None:
-                    break
-                row += 1
-                block.last_row = row
-                _take(record, row, source, block)
-            except (
-                Exception
-            ) as error:  # the C++ reader raises OSError, ValueError and others on damaged files
-                block.bad.append(BadRow(row + 1, f"not readable as WARC from here on: {error}", ""))
-                break
-            if block.full(BLOCK_DOCUMENTS):
-                yield block
-                block = RawBlock()
-    if row == 0 and not block.bad and split.weight:
-        block.bad.append(BadRow(1, "no WARC record in this file", ""))
+    for row, record in enumerate(read_records(split, FRAMINGS[kind]), start=1):
+        block.last_row = row
+        if record.problem is not None:
+            block.reject(row, record.problem, record.header or record.body)
+        else:
+            _add(record, row, source, block)
+        if block.full(BLOCK_DOCUMENTS):
+            yield block
+            block = RawBlock()
+    if row == 0 and split.start == 0 and split.weight:
+        block.last_row = 1
+        block.reject(1, "no record in this file")
     if not block.empty():
         yield block
 
 
-def _take(record: object, row: int, source: WarcSource, block: RawBlock) -> None:
-    if record.record_type != WarcRecordType.response:  # type: ignore[attr-defined]
-        block.skip(f"{record.record_type} record")  # type: ignore[attr-defined]
+def _kind(source: CrawlSource) -> str:
+    assert isinstance(source, WarcSource | ArcSource | WetSource)
+    return source.kind
+
+
+def _add(record: Record, row: int, source: CrawlSource, block: RawBlock) -> None:
+    try:
+        _TAKERS[_kind(source)](record, row, source, block)
+    except (
+        Exception
+    ) as error:  # the C++ reader raises OSError, ValueError and others on what it does not understand
+        block.reject(row, f"record not readable: {error}", record.header)
+
+
+def _parsed(data: bytes) -> Any:
+    """FastWARC's view of one record, the HTTP body as it was recorded."""
+    records = ArchiveIterator(io.BytesIO(data), record_types=WarcRecordType.any_type, auto_decode="none")
+    record = next(iter(records), None)
+    if record is None:
+        raise ValueError("no WARC record")
+    return record
+
+
+def _warc_bytes(record: Record) -> bytes:
+    """Header and body as one, a record of which not all was kept with the length of what was."""
+    header = record.header
+    if record.length > len(record.body):
+        header = _LENGTH.sub(b"Content-Length: %d\r\n" % len(record.body), header)
+    return header + record.body + b"\r\n\r\n"
+
+
+def _take_warc(record: Record, row: int, source: WarcSource, block: RawBlock) -> None:
+    parsed = _parsed(_warc_bytes(record))
+    if parsed.record_type != WarcRecordType.response:
+        block.skip(f"{parsed.record_type} record")
         return
-    http = record.http_headers  # type: ignore[attr-defined]
+    _take_page(parsed, row, source, block)
+
+
+def _take_arc(record: Record, row: int, source: ArcSource, block: RawBlock) -> None:
+    """An ARC record is an HTTP answer without a WARC header; it is given one."""
+    fields = record.header.rstrip(b"\r\n").rsplit(b" ", 4)
+    url, address, date = (field.decode("utf-8", errors="replace") for field in fields[:3])
+    if url.startswith("filedesc:"):
+        block.skip("file description record")
+        return
+    if not record.body.startswith(b"HTTP"):
+        block.skip("record without HTTP headers")
+        return
+    header = (
+        f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nWARC-Date: {date}\r\n"
+        f"WARC-IP-Address: {address}\r\n"
+        f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(record.body)}\r\n\r\n"
+    )
+    _take_page(_parsed(header.encode() + record.body + b"\r\n\r\n"), row, source, block)
+
+
+def _take_page(parsed: Any, row: int, source: WarcSource | ArcSource, block: RawBlock) -> None:
+    http = parsed.http_headers
     if http is None:
         block.skip("response without HTTP headers")
         return
     if http.status_code != 200:
         block.skip(f"HTTP status {http.status_code}")
         return
-    media_type = (record.http_content_type or "").lower()  # type: ignore[attr-defined]
+    media_type = (parsed.http_content_type or "").lower()
     if media_type not in _HTML_TYPES:
         block.skip(f"media type {media_type or 'unknown'}")
         return
-    url = (record.headers.get("WARC-Target-URI") or "").strip("<>") or None  # type: ignore[attr-defined]
-    expected: int = record.content_length  # type: ignore[attr-defined]
-    body: bytes = record.reader.read(MAX_PAGE_BYTES)  # type: ignore[attr-defined]
-    if len(body) < min(expected, MAX_PAGE_BYTES):
-        block.bad.append(BadRow(row, f"record cut short: {len(body)} of {expected} bytes of {url}", ""))
-        return
+    url = _url(parsed)
+    body: bytes = parsed.reader.read(MAX_PAGE_BYTES)
     try:
         payload = decode_body(
             body, http.get("Transfer-Encoding"), http.get("Content-Encoding"), MAX_PAGE_BYTES
         )
     except ValueError as error:
-        block.bad.append(BadRow(row, f"page not readable: {error}: {url}", ""))
+        block.reject(row, f"page not readable: {error}: {url}")
         return
-    page = extract_html(payload, record.http_charset, main_content=source.extract == "main_content")  # type: ignore[attr-defined]
-    identifier = (record.record_id or "").strip("<>").removeprefix("urn:uuid:")  # type: ignore[attr-defined]
-    block.add(identifier or f"{url}#{row}", page.text, url, row)
+    page = extract_html(payload, parsed.http_charset, main_content=source.extract == "main_content")
+    block.add(_identifier(parsed, url), page.text, url, row, _metadata(parsed, source, page.title))
+
+
+def _take_wet(record: Record, row: int, source: WetSource, block: RawBlock) -> None:
+    parsed = _parsed(_warc_bytes(record))
+    if parsed.record_type != WarcRecordType.conversion:
+        block.skip(f"{parsed.record_type} record")
+        return
+    try:
+        text = record.body.decode("utf-8", "replace" if source.errors == "replace" else "strict")
+    except UnicodeDecodeError as error:
+        block.reject(row, f"invalid UTF-8 at byte {error.start} of the record", record.header)
+        return
+    url = _url(parsed)
+    block.add(_identifier(parsed, url), text, url, row, _metadata(parsed, source, None))
+
+
+def _url(parsed: Any) -> str | None:
+    return (parsed.headers.get("WARC-Target-URI") or "").strip("<>") or None
+
+
+def _identifier(parsed: Any, url: str | None) -> str:
+    """The record's own id; where it has none, as in ARC, its address and date."""
+    own = (parsed.record_id or "").strip("<>").removeprefix("urn:uuid:")
+    return own or f"{url}@{parsed.headers.get('WARC-Date') or ''}"
+
+
+def _metadata(parsed: Any, source: CrawlSource, title: str | None) -> str | None:
+    if not source.metadata_fields:
+        return None
+    return metadata_json(
+        {name: title if name == _TITLE else parsed.headers.get(name) for name in source.metadata_fields}
+    )
+
+
+_TAKERS: dict[str, Callable[[Record, int, Any, RawBlock], None]] = {
+    "warc": _take_warc,
+    "arc": _take_arc,
+    "wet": _take_wet,
+}

@@ -25,7 +25,18 @@ from pipelines.cleaning.words import split_unicode
 anything = st.text(st.characters(exclude_categories=()))
 ALL_RULES = RuleSet(
     CleanConfig(
-        rules={"language": {}, "length": {"min_characters": 3}, "gopher_repetition": {}, "gopher_quality": {}}
+        rules={
+            "language": {},
+            "length": {"min_characters": 3},
+            "gopher_repetition": {},
+            "gopher_quality": {},
+            "c4": {"min_sentences": 1, "terminal_punctuation": False},
+            "c4_paragraphs": {},
+            "fineweb": {},
+            "refinedweb": {},
+            "nemo": {},
+            "pii": {"phones": True},
+        }
     )
 )
 
@@ -183,7 +194,8 @@ def test_a_document_does_not_depend_on_its_neighbours(texts: list[str], random: 
             for place in range(len(batch)):
                 scores = {name: values[place] for rule in judged.scores for name, values in rule.items()}
                 language = judged.languages[place], float(judged.language_scores[place] or 0)
-                out.append((repr(scores), judged.reasons[place], language))
+                assert judged.details[place] is None
+                out.append((repr(scores), judged.reasons[place], judged.texts[place], language))
         return out
 
     order = list(range(len(texts)))

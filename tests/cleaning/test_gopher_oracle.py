@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from pipelines.cleaning import gopher_quality, gopher_repetition, repeated_words
 from pipelines.cleaning.analysis import Analyzer
+from pipelines.cleaning.kernels import compiled
 from pipelines.cleaning.punctuation import PUNCTUATION
-from pipelines.cleaning.words import SPLITTERS, WordMode
+from pipelines.cleaning.words import Splitters, WordMode
 
 QUALITY, REPETITION = gopher_quality.GopherQualityConfig(), gopher_repetition.GopherRepetitionConfig()
 ANALYZERS: dict[WordMode, Analyzer] = {"unicode": Analyzer("unicode"), "whitespace": Analyzer("whitespace")}
@@ -22,7 +23,7 @@ STOP = {"the", "be", "to", "of", "and", "that", "have", "with"}
 
 
 def words_of(text: str, mode: WordMode) -> list[str]:
-    return [word for chunk in text.split() for word in SPLITTERS[mode](chunk)]
+    return [word for chunk in text.split() for word in Splitters(mode).of("en")([chunk])[0]]
 
 
 def duplicates(parts: list[str]) -> tuple[int, int]:
@@ -133,7 +134,9 @@ def test_the_kernel_compiled_and_not(texts: list[str]) -> None:
     )  # fmt: skip
     with np.errstate(over="ignore"):
         plain = repeated_words.count_repeats(*arguments)
-    for ours, theirs in zip(repeated_words.compiled()(*arguments), plain, strict=True):
+    for ours, theirs in zip(
+        compiled(repeated_words.count_repeats, repeated_words.SIGNATURE)(*arguments), plain, strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.recipe import CorpusConfig, JsonlSource
-from pipelines.sources import jsonl
+from pipelines.sources import jsonl, lines
 from pipelines.sources.raw import BadRow, RawBlock
 from pipelines.splits import make_splits
 
@@ -134,7 +134,7 @@ def test_byte_range_splits_agree_on_lines_over_the_bound(
     path = tmp_path_factory.mktemp("long") / "rows.jsonl"
     path.write_bytes(b"".join(b'{"text": "%s"}\n' % (b"x" * length) for length in lengths))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonl, "MAX_LINE_BYTES", 40)
+        patch.setattr(lines, "MAX_LINE_BYTES", 40)
         whole, cut = _flat(read_all(path)), _flat(read_all(path, split_bytes))
     assert len(whole) == len(lengths)
     assert cut == whole

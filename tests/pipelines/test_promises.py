@@ -151,6 +151,7 @@ def test_only_columns_of_keys_reach_a_group_by_key(grouped: dict[str, list[dict[
     assert blocks == {
         "clean: ExactEdges": [{"key_0": "uint64", "key_1": "uint64", "rank": "uint64", "document": "int64"}],
         "clean: BandEdges": [{"key_0": "uint64", "rank": "uint64", "document": "int64"}],
+        "clean: IdEdges": [{"rank": "uint64", "document": "int64"}],
         "vocab: Combine": [{"word": "large_string", "count": "int64"}],
     }
     # The rest hands work out: splits and units by name and place.

@@ -22,6 +22,7 @@ from tests_stream_data import BERT, MLM, SPAN, T5, VOCAB, write
 from torch.utils.data import DataLoader
 
 from gristmill.errors import ArtefactError, GristmillError
+from gristmill.manifest import read_manifest, write_manifest
 from gristmill.objectives import make_objective
 from training.sample_order import SampleOrder
 from training.stream import Stream, evaluation_batches
@@ -363,7 +364,7 @@ def test_a_dataset_with_nothing_sound_is_refused(copy: Path) -> None:
 
 
 def test_an_unfinished_or_foreign_directory_is_refused(copy: Path, tmp_path: Path) -> None:
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = read_manifest(str(copy))
     (copy / "manifest.json").unlink()
     with pytest.raises(ArtefactError, match=r"no manifest\.json"):
         Stream(str(copy), global_batch=8, seed=0)
@@ -371,7 +372,7 @@ def test_an_unfinished_or_foreign_directory_is_refused(copy: Path, tmp_path: Pat
         ({}, "details.kind is None"),
         ({"kind": "sequences"}, "do not describe an objective"),
     ):
-        (copy / "manifest.json").write_text(json.dumps({**manifest, "details": details}))
+        write_manifest(str(copy), manifest.model_copy(update={"details": details}))
         with pytest.raises(ArtefactError, match=message):
             Stream(str(copy), global_batch=8, seed=0)
     write(tmp_path / "empty", "examples", 0, [])

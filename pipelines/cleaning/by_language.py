@@ -1,0 +1,104 @@
+"""A rule whose options are not the same for every language, as FineWeb-2 has it (Penedo et al. 2025, arXiv
+2506.20920).
+
+Any rule of a recipe can name a file: ``[clean.rules.gopher_quality] by_language_file = "fineweb2.toml"``.
+TOML, or YAML where PyYAML is installed: a table a language (lid.176's code, as the language rule has it), in
+it a table a rule with the keys that differ from the recipe's::
+
+    [fr.language]
+    min_score = 0.824
+    [fr.fineweb]
+    min_line_punct_ratio = 0.1
+    max_list_ratio = 0.185
+    max_char_dup_ratio = 0.264
+
+A document gets its language's options, by the language that was found for it; one whose language is not in
+the file gets the recipe's.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gristmill import storage
+from gristmill.errors import RecipeError
+from pipelines.cleaning.analysis import Analysis
+from pipelines.cleaning.rules import Bound, Limits, Rule, Scores
+
+
+class ByLanguage:
+    """A rule made of one rule for each language that has options of its own and one for the rest."""
+
+    def __init__(self, default: Rule, special: Mapping[str, Rule]) -> None:
+        self.name = default.name
+        self._default, self._special = default, dict(special)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """The default's, and scores that only a language has."""
+        bounds = {bound.score: bound for bound in self._default.bounds}
+        for rule in self._special.values():
+            for bound in rule.bounds:
+                bounds.setdefault(bound.score, Bound(bound.score, axis=bound.axis))
+        return tuple(bounds.values())
+
+    def score(self, analysis: Analysis) -> Scores:
+        """Each document's scores from its language's rule; NaN where that rule has no such score."""
+        scores = {bound.score: np.full(len(analysis), np.nan) for bound in self.bounds}
+        for rule, places in self._share_out(analysis):
+            some = len(places) < len(analysis)
+            for name, values in rule.score(analysis.take(places) if some else analysis).items():
+                scores[name][places] = values
+        return scores
+
+    def limits(self, analysis: Analysis) -> dict[str, Limits]:
+        """Each document's limits from its language's rule."""
+        limits = {
+            bound.score: (np.full(len(analysis), np.nan), np.full(len(analysis), np.nan))
+            for bound in self.bounds
+        }
+        for rule, places in self._share_out(analysis):
+            for bound in rule.bounds:
+                for side, limit in zip(limits[bound.score], (bound.lower, bound.upper), strict=True):
+                    side[places] = np.nan if limit is None else limit
+        return limits
+
+    def _share_out(self, analysis: Analysis) -> list[tuple[Rule, list[int]]]:
+        places: dict[str, list[int]] = {}
+        for place, code in enumerate(analysis.languages.codes):
+            places.setdefault(code if code in self._special else "", []).append(place)
+        return [(self._special.get(code, self._default), found) for code, found in places.items()]
+
+
+def read_options(path: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """``{language: {rule: {key: value}}}`` from a file; RecipeError where it is not of that form."""
+    try:
+        data = storage.read_bytes(path)
+    except Exception as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    try:
+        options = (
+            _read_yaml(data) if path.endswith((".yml", ".yaml")) else tomllib.loads(data.decode("utf-8"))
+        )
+    except RecipeError:
+        raise
+    except Exception as error:
+        raise RecipeError(
+            f"{path}: not valid {'YAML' if path.endswith(('.yml', '.yaml')) else 'TOML'}: {error}"
+        ) from error
+    for language, rules in options.items() if isinstance(options, dict) else [("", None)]:
+        if not isinstance(rules, dict) or not all(isinstance(keys, dict) for keys in rules.values()):
+            raise RecipeError(f"{path}: {language}: a table a language is wanted, and in it a table a rule")
+    return {str(language): rules for language, rules in options.items()}
+
+
+def _read_yaml(data: bytes) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise RecipeError("a YAML file needs PyYAML: pip install pyyaml, or write it as TOML") from error
+    return yaml.safe_load(data)

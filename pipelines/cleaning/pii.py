@@ -1,0 +1,146 @@
+"""Personal data replaced: e-mail and IP addresses as datatrove 0.10.1's ``PIIFormatter`` has them (FineWeb's
+last step), IPv6 and telephone numbers as defined here. An edit; it rejects nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from pydantic import Field
+
+from gristmill.recipe import Section
+from pipelines.cleaning.analysis import Analysis
+from pipelines.cleaning.rules import Bound, Edited, Removed
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)"
+_EMAIL = re.compile(
+    rf"\b{_ATOM}(?:\.{_ATOM})*@"
+    rf"(?:(?:{_LABEL}\.)+{_LABEL}|\[(?:{_OCTET}\.){{3}}(?:{_OCTET}|[A-Za-z0-9-]*[A-Za-z0-9]:)\])"
+)
+_IPV4 = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")
+# Three or more groups of hexadecimal digits with colons between, "::" among them; ``ipaddress`` decides.
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
+# An international number: + and a country code, then groups of digits with blanks, dots, hyphens or brackets
+# between.
+_PHONE = re.compile(r"(?<![\w+])\+[1-9](?:[ .()/-]{0,2}\d){7,14}(?!\d)")
+_CHUNK_WITH_AT = re.compile(r"\S*@\S*")
+
+
+class PiiConfig(Section):
+    """What is replaced, and by what: the replacements of a kind take turns within a document, from the first.
+
+    ``emails`` and ``ips`` find what datatrove finds, IPv4 addresses inside longer numbers too; its
+    replacements take turns over all documents of a worker, which would make a document's text depend on the
+    ones before it.
+    ``ipv6``: addresses standing alone. ``phones``: international numbers, ``+`` and 8 to 15 digits in
+    groups; national forms cannot be told from other numbers. An address that is not public (private,
+    loopback, documentation) stays when ``public_ips_only`` is set.
+    """
+
+    emails: bool = True
+    ips: bool = True
+    ipv6: bool = True
+    phones: bool = False
+    public_ips_only: bool = True
+    email_replacements: tuple[str, ...] = Field(
+        ("email@example.com", "firstname.lastname@example.org"), min_length=1
+    )
+    ip_replacements: tuple[str, ...] = Field(
+        (
+            "22.214.171.124",
+            "126.96.36.199",
+            "188.8.131.52",
+            "184.108.40.206",
+            "220.127.116.11",
+            "18.104.22.168",
+        ),
+        min_length=1,
+        description="datatrove's: addresses that answered no one when it chose them.",
+    )
+    ipv6_replacements: tuple[str, ...] = Field(("2001:db8::1",), min_length=1, description="RFC 3849.")
+    phone_replacements: tuple[str, ...] = Field(
+        ("+1 555-0100",), min_length=1, description="Reserved for fiction."
+    )
+
+
+class Pii:
+    """Edit ``pii``."""
+
+    name = "pii"
+    Config = PiiConfig
+
+    def __init__(self, config: PiiConfig) -> None:
+        self.config = config
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """None."""
+        return ()
+
+    def edit(self, analysis: Analysis) -> Edited:
+        """Texts with replacements; removed: ``email``, ``ip``, ``ipv6``, ``phone``."""
+        config = self.config
+        steps = [
+            ("email", config.emails, "@", _replace_emails, config.email_replacements),
+            ("ip", config.ips, ".", self._replacer(_IPV4), config.ip_replacements),
+            ("ipv6", config.ipv6, ":", self._replacer(_IPV6), config.ipv6_replacements),
+            ("phone", config.phones, "+", _replace_phones, config.phone_replacements),
+        ]
+        texts = list(analysis.texts)
+        removed = {}
+        for reason, wanted, sign, replace, replacements in steps:
+            if not wanted:
+                continue
+            counts = np.zeros((2, len(texts)), np.int64)
+            for place, text in enumerate(texts):
+                if sign in text:
+                    turns = _Turns(replacements)
+                    texts[place] = replace(text, turns)
+                    counts[:, place] = turns.count, turns.characters
+            removed[reason] = Removed(*counts)
+        return Edited(texts, {}, removed)
+
+    def _replacer(self, pattern: re.Pattern[str]) -> Callable[[str, _Turns], str]:
+        def replace(text: str, turns: _Turns) -> str:
+            return pattern.sub(
+                lambda match: turns.take(match[0]) if self._counts(match[0]) else match[0], text
+            )
+
+        return replace
+
+    def _counts(self, found: str) -> bool:
+        """Whether something that looks like an address is one to be replaced."""
+        try:
+            address = ipaddress.ip_address(found)
+        except ValueError:
+            return False
+        return address.is_global or not self.config.public_ips_only
+
+
+class _Turns:
+    """Replacements of one kind in one document, and what they replaced."""
+
+    def __init__(self, replacements: Sequence[str]) -> None:
+        self._replacements = replacements
+        self.count = self.characters = 0
+
+    def take(self, found: str) -> str:
+        """The next replacement."""
+        replacement = self._replacements[self.count % len(self._replacements)]
+        self.count += 1
+        self.characters += len(found)
+        return replacement
+
+
+def _replace_emails(text: str, turns: _Turns) -> str:
+    # No address has white space in it: only the chunks with an @ are looked at.
+    return _CHUNK_WITH_AT.sub(lambda chunk: _EMAIL.sub(lambda match: turns.take(match[0]), chunk[0]), text)
+
+
+def _replace_phones(text: str, turns: _Turns) -> str:
+    return _PHONE.sub(lambda match: turns.take(match[0]), text)

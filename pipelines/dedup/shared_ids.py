@@ -1,0 +1,80 @@
+"""Different documents under one id: counted and named, never changed, since an id is the corpus's own word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill import storage
+from pipelines import staging as names
+from pipelines.arrow_files import read_arrow, write_arrow
+from pipelines.columnar import Block, Bucket, partition
+from pipelines.dedup.clusters import ROW_BITS
+from pipelines.dedup.decide import read_ids
+
+KIND = "ids"
+_SCHEMA = pa.schema([("rank", pa.uint64()), ("document", pa.int64())])
+#: Ids that the report names.
+_EXAMPLES = 5
+
+
+def id_rows(keys: Block, buckets: int) -> Iterator[Bucket]:
+    """The hash of every document's id and its number, by bucket."""
+    block = pa.RecordBatch.from_arrays([keys.column(name) for name in _SCHEMA.names], schema=_SCHEMA)
+    if block.num_rows:
+        yield from partition(block, keys.column("rank").to_numpy(), buckets)
+
+
+class SharedIdWriter:
+    """Resolves a bucket: writes the documents whose id another one has too, to a file named after the bucket."""
+
+    def __init__(self, staging: str) -> None:
+        self._staging = staging
+
+    def __call__(self, bucket: int, table: pa.Table) -> Iterable[object]:
+        ranks, documents = table["rank"].to_numpy(), table["document"].to_numpy()
+        shared = _shared(ranks)
+        order = np.lexsort((documents[shared], ranks[shared]))
+        columns = [pa.array(ranks[shared][order]), pa.array(documents[shared][order])]
+        write_arrow(names.edges(self._staging, KIND, bucket), pa.Table.from_arrays(columns, schema=_SCHEMA))
+        return ()
+
+
+def count_shared_ids(staging: str, splits: int) -> dict[str, Any]:
+    """How many ids more than one kept document has, how many documents these are, and the first few such ids.
+
+    Documents dropped as duplicates do not count; call it after ``write_verdicts``.
+    """
+    prefix = f"edges-{KIND}-"
+    files = [name for name in storage.list_files(staging) if name.startswith(prefix)]
+    tables = [read_arrow(storage.join(staging, name)) for name in files]
+    table = pa.concat_tables([_SCHEMA.empty_table(), *tables])
+    ranks, documents = table["rank"].to_numpy(), table["document"].to_numpy()
+    kept = ~np.isin(documents, _dropped(staging, splits))
+    ranks, documents = ranks[kept], documents[kept]
+    shared = _shared(ranks)
+    ranks, documents = ranks[shared], documents[shared]
+    distinct, first = np.unique(ranks, return_index=True)
+    examples = read_ids(staging, np.sort(documents[first])[:_EXAMPLES])
+    return {"ids": len(distinct), "documents": len(documents), "examples": list(examples.values())}
+
+
+def _shared(ranks: np.ndarray) -> np.ndarray:
+    """A mask of the values that come more than once."""
+    _, inverse, counts = np.unique(ranks, return_inverse=True, return_counts=True)
+    mask: np.ndarray = counts[inverse] > 1 if len(ranks) else np.zeros(0, bool)
+    return mask
+
+
+def _dropped(staging: str, splits: int) -> np.ndarray:
+    """Numbers of the documents that have a verdict."""
+    paths = {split: names.verdicts(staging, split) for split in range(splits)}
+    found = [
+        (split << ROW_BITS) + read_arrow(path)["row"].to_numpy()
+        for split, path in paths.items()
+        if storage.exists(path)
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *found])

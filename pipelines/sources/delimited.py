@@ -1,0 +1,196 @@
+"""Delimited text (CSV, TSV): a document a row, columns named by a header line or by the recipe."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from gristmill import storage
+from gristmill.errors import InputError
+from gristmill.recipe import CsvSource
+from pipelines.sources.encodings import LineEncoding, encoding_of, is_line_safe, line_encoding
+from pipelines.sources.fields import add_row
+from pipelines.sources.lines import MAX_LINE_BYTES, Line, cut_lines, read_lines
+from pipelines.sources.raw import BLOCK_DOCUMENTS, Piece, RawBlock, Split
+
+#: A bad row that a stray quote made swallow at most so many lines gives all but its first back.
+_RETRY_LINES = 100
+
+
+class _Row(NamedTuple):
+    """The fields of one row, which began at a byte offset, or why there are none."""
+
+    offset: int
+    values: list[str]
+    problem: str | None
+
+
+def cut(path: str, source: CsvSource, split_bytes: int) -> list[Piece]:
+    """One piece, or byte ranges where nothing is quoted and so every line is a row.
+
+    InputError when the columns do not include the text's; a header that cannot be read is left to ``read``.
+    """
+    size = storage.size(path)
+    whole = [Piece(0, None, size)]
+    columns, problem = _columns(Split(0, 0, path, "", 0, None, size), source)
+    if columns is not None and problem is not None:
+        raise InputError(f"{path}: {problem} (source {source.name!r})")
+    if columns is None or source.quote or not is_line_safe(encoding_of(path, source)):
+        return whole
+    return cut_lines(path, split_bytes)
+
+
+def read(split: Split, source: CsvSource) -> Iterator[RawBlock]:
+    """Blocks of the rows of the split, numbered from 1 without the header.
+
+    Bad rows: another number of columns, quotes amiss, undecodable bytes, a field over MAX_LINE_BYTES, and the
+    row in which a compressed stream breaks off.
+    """
+    columns, problem = _columns(split, source)
+    if columns is None or problem is not None:
+        if problem is not None and split.start == 0:
+            block = RawBlock(last_row=1)
+            block.reject(1, problem)
+            yield block
+        return
+    rows = _rows(split, source, line_encoding(split.path, source))
+    if split.start == 0 and source.columns is None:
+        _header(rows)
+    block = RawBlock()
+    for number, row in enumerate(rows, start=1):
+        block.last_row = number
+        _add(row, number, f"{split.label}@{row.offset}", columns, source, block)
+        if block.full(BLOCK_DOCUMENTS):
+            yield block
+            block = RawBlock()
+    if not block.empty():
+        yield block
+
+
+def _add(
+    row: _Row, number: int, made_up_id: str, columns: list[str], source: CsvSource, block: RawBlock
+) -> None:
+    values, problem = row.values, row.problem
+    if problem is None and not values:
+        block.skip("blank line")
+        return
+    excerpt = source.delimiter.join(values)
+    if problem is None and len(values) != len(columns):
+        problem = f"{len(values)} columns, {len(columns)} were expected"
+    if problem is None and not all(_is_decoded(value) for value in values):
+        problem = None if source.errors == "replace" else "undecodable bytes in this row"
+        values = [value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for value in values]
+    if problem is not None:
+        block.reject(number, problem, excerpt)
+        return
+    add_row(block, dict(zip(columns, values, strict=True)), number, made_up_id, source, excerpt)
+
+
+def _is_decoded(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _columns(split: Split, source: CsvSource) -> tuple[list[str] | None, str | None]:
+    """Column names, None when there are none to be had, and what is wrong with them."""
+    if source.columns is not None:
+        return source.columns, None
+    row = _header(_rows(replace(split, start=0, stop=None), source, line_encoding(split.path, source)))
+    if row is None:
+        return None, None
+    if row.problem is not None or not all(_is_decoded(value) for value in row.values):
+        return None, f"the header line cannot be read: {row.problem or 'undecodable bytes'}"
+    if source.text_field not in row.values:
+        return row.values, f"no column {source.text_field!r}; it has {', '.join(map(repr, row.values))}"[
+            :2000
+        ]
+    return row.values, None
+
+
+def _header(rows: Iterator[_Row]) -> _Row | None:
+    return next((row for row in rows if row.values or row.problem), None)
+
+
+def _rows(split: Split, source: CsvSource, encoding: LineEncoding) -> Iterator[_Row]:
+    csv.field_size_limit(MAX_LINE_BYTES)
+    dialect: dict[str, Any] = {"delimiter": source.delimiter, "strict": True}
+    if source.quote:
+        dialect["quotechar"] = source.quote
+    else:
+        dialect |= {"quoting": csv.QUOTE_NONE, "quotechar": None}
+    feed = _Feed(read_lines(split, encoding.wrap), encoding)
+    while True:
+        reader = csv.reader(feed, **dialect)
+        while feed.begin_row():
+            values: list[str] = []
+            problem: str | None = None
+            try:
+                values = next(reader)
+            except StopIteration:
+                pass
+            except csv.Error as error:
+                problem = f"not a row: {error}"
+            if feed.problem is not None:
+                yield _Row(feed.offset, [], feed.problem)
+                feed.problem = None
+                break
+            if problem is not None:
+                values = feed.give_back()
+            yield _Row(feed.offset, values, problem)
+        else:
+            return
+
+
+class _Feed:
+    """Hands lines to the CSV reader, knowing where a row began and what it took since."""
+
+    def __init__(self, lines: Iterator[Line], encoding: LineEncoding) -> None:
+        self._lines, self._encoding = lines, encoding
+        self._waiting: deque[Line] = deque()
+        self._taken: list[Line] = []
+        self._count = 0
+        self.offset = 0
+        self.problem: str | None = None
+
+    def begin_row(self) -> bool:
+        """Whether there is a line for another row to begin with."""
+        if not self._waiting:
+            line = next(self._lines, None)
+            if line is None:
+                return False
+            self._waiting.append(line)
+        self.offset = self._waiting[0].offset
+        self._taken, self._count = [], 0
+        return True
+
+    def give_back(self) -> list[str]:
+        """After a bad row: return the lines after its first one, if they are few, and show the first."""
+        shown = self._decode(self._taken[0]) if self._taken else ""
+        if self._count <= _RETRY_LINES:
+            self._waiting.extendleft(reversed(self._taken[1:]))
+        return [shown]
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._waiting.popleft() if self._waiting else next(self._lines)
+        if line.problem is not None:
+            self.problem = line.problem
+            raise StopIteration
+        self._count += 1
+        if self._count <= _RETRY_LINES:
+            self._taken.append(line)
+        return self._decode(line)
+
+    def _decode(self, line: Line) -> str:
+        text = line.data.decode(self._encoding.codec, "surrogateescape")
+        return text if line.offset else text.removeprefix("\ufeff")

@@ -1,0 +1,139 @@
+"""Which encoding a file of characters is in, and its bytes as lines that can be decoded one by one."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from gristmill.recipe import EncodedSource
+from pipelines.sources.compression import DamagedStreamError, open_decompressed
+
+_HEAD = 1 << 20
+_READ = 1 << 18
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+# Encodings in which a line cannot be decoded without those before it.
+_STATEFUL = ("utf-7", "iso2022", "hz")
+# Stands for undecodable bytes in between; written with surrogatepass it is no valid UTF-8, and so still an
+# error there.
+_BROKEN = "\udcff"
+_MARK_BROKEN = "gristmill-mark-broken"
+
+Wrap = Callable[[BinaryIO], BinaryIO]
+
+
+def encoding_of(path: str, source: EncodedSource) -> str:
+    """The codec name of a file: the recipe's, or found in its first megabyte and so the same for every split."""
+    if source.encoding != "detect":
+        name = codecs.lookup(source.encoding).name
+        # Without a mark Python refuses these two; little-endian is what is met (WHATWG Encoding, section 14.4).
+        return name if name not in ("utf-16", "utf-32") or _has_mark(path, name) else f"{name}-le"
+    head = _head(path)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+        return "utf-8"
+    except UnicodeDecodeError:
+        return _detect(head)
+
+
+def _has_mark(path: str, encoding: str) -> bool:
+    head = _head(path, 4)
+    return any(head.startswith(mark) for mark, name in _MARKS if name == encoding)
+
+
+def _head(path: str, size: int = _HEAD) -> bytes:
+    head = b""
+    try:
+        with open_decompressed(path) as stream:
+            while len(head) < size and (more := stream.read1(size - len(head))):  # type: ignore[attr-defined]
+                head += more
+    except DamagedStreamError:
+        pass
+    return head
+
+
+def _detect(head: bytes) -> str:
+    from resiliparse.parse.encoding import detect_encoding
+
+    try:
+        return codecs.lookup(detect_encoding(head) or "utf-8").name
+    except LookupError:
+        return "utf-8"
+
+
+def is_line_safe(encoding: str) -> bool:
+    """Whether a byte 0x0A is always a line end and each line can be decoded by itself."""
+    return encoding == "utf-8-sig" or (not encoding.startswith(_STATEFUL) and "\n".encode(encoding) == b"\n")
+
+
+@dataclass(frozen=True)
+class LineEncoding:
+    """How to decode the lines of a file: ``wrap`` the stream if there is one, then each line by ``codec``."""
+
+    name: str
+    codec: str
+    wrap: Wrap | None
+
+    def decode(self, data: bytes, offset: int, errors: str) -> str:
+        """The characters of a row that begins at ``offset``; UnicodeError, telling where, unless to be replaced."""
+        try:
+            text = data.decode(self.codec, "replace" if errors == "replace" else "strict")
+        except UnicodeDecodeError as error:
+            raise UnicodeError(f"invalid {self.name.upper()} at byte {error.start} of the row") from error
+        return text if offset else text.removeprefix("\ufeff")
+
+
+def line_encoding(path: str, source: EncodedSource) -> LineEncoding:
+    """The encoding of a file's lines; one whose lines cannot be decoded alone is turned into UTF-8 first."""
+    name = encoding_of(path, source)
+    if name == "utf-8-sig":
+        return LineEncoding("utf-8", "utf-8", None)
+    if is_line_safe(name):
+        return LineEncoding(name, name, None)
+
+    def wrap(stream: BinaryIO) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(_Transcoded(stream, name), buffer_size=_READ))
+
+    return LineEncoding(name, "utf-8", wrap)
+
+
+class _Transcoded(io.RawIOBase):
+    """A stream in some encoding as UTF-8; what cannot be decoded stays undecodable."""
+
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
+        super().__init__()
+        codecs.register_error(_MARK_BROKEN, lambda error: (_BROKEN, _end_of(error)))
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)(_MARK_BROKEN)
+        self._pending = memoryview(b"")
+        self._ended = False
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Fill from what is decoded, decoding more when there is nothing left."""
+        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        while not self._pending and not self._ended:
+            data = self._stream.read1(_READ)  # type: ignore[attr-defined]
+            self._ended = not data
+            text = self._decoder.decode(data, final=self._ended)
+            self._pending = memoryview(text.encode("utf-8", "surrogatepass"))
+        count = min(len(target), len(self._pending))
+        target[:count] = self._pending[:count]
+        self._pending = self._pending[count:]
+        return count
+
+
+def _end_of(error: UnicodeError) -> int:
+    assert isinstance(error, UnicodeDecodeError)
+    return error.end

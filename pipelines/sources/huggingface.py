@@ -1,0 +1,138 @@
+"""Datasets of the Hugging Face libraries and hub, read with pyarrow from the files they consist of.
+
+A directory of ``save_to_disk`` names its Arrow files in ``state.json`` (and its splits in
+``dataset_dict.json``). Other directories are trees of Arrow or Parquet files in the layouts of the hub. For a
+name on the hub these are the Parquet files it makes of every dataset, on the branch ``refs/convert/parquet``,
+as CONFIG/SPLIT/NNNN.parquet (https://huggingface.co/docs/dataset-viewer/parquet); fsspec streams them,
+nothing is kept on disk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from gristmill import storage
+from gristmill.errors import GristmillError, InputError
+from gristmill.recipe import HuggingFaceSource
+from pipelines.sources import arrow_ipc, parquet
+from pipelines.sources.files import label_files
+from pipelines.sources.raw import Piece, RawBlock, Split
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)?")
+_PARQUET_MAGIC = b"PAR1"
+_KINDS = ("parquet", "arrow")
+_SPLIT_WORD = re.compile(r"(?:^|[-_./])(?:train|test|validation|valid|val|dev|eval)(?=[-_./]|$)")
+_LISTED = 10
+
+
+def find(source: HuggingFaceSource) -> list[tuple[str, str]]:
+    """``(label, path)`` of the files of one config and split. InputError saying what there is when it is not found."""
+    root = source.dataset
+    if storage.is_directory(root):
+        files = _saved(root, source) or _tree(root, source)
+    elif not storage.is_remote(root) and _HUB_NAME.fullmatch(root):
+        root = f"hf://datasets/{root}@{source.revision or '~parquet'}"
+        files = _on_hub(root, source)
+    else:
+        raise InputError(f"{root}: no such directory, and not a name of the hub (source {source.name!r})")
+    paths: dict[str, str] = {}
+    label_files(source.name, storage.full_name(root).rstrip("/") + "/", files, paths)
+    return sorted(paths.items())
+
+
+def cut(path: str, source: HuggingFaceSource, split_bytes: int) -> list[Piece]:
+    """Runs of row groups or record batches. InputError when the text's column is not there."""
+    return (
+        parquet.cut(path, source, split_bytes)
+        if _is_parquet(path)
+        else arrow_ipc.cut(path, source, split_bytes)
+    )
+
+
+def read(split: Split, source: HuggingFaceSource) -> Iterator[RawBlock]:
+    """Blocks of the rows of the split, from 1; damaged parts are recorded."""
+    return parquet.read(split, source) if _is_parquet(split.path) else arrow_ipc.read(split, source)
+
+
+def _is_parquet(path: str) -> bool:
+    with storage.open_input(path) as file:
+        return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC or path.endswith(".parquet")
+
+
+def _saved(root: str, source: HuggingFaceSource) -> list[str]:
+    """The Arrow files of a directory that save_to_disk wrote; none when it is not one."""
+    splits_file = storage.join(root, "dataset_dict.json")
+    if storage.exists(splits_file):
+        splits = storage.read_json(splits_file)["splits"]
+        if source.split not in splits:
+            raise InputError(
+                f"{root}: no split {source.split!r}; it has {', '.join(splits)} (source {source.name!r})"
+            )
+        root = storage.join(root, source.split)
+    state_file = storage.join(root, "state.json")
+    if not storage.exists(state_file):
+        return []
+    state = storage.read_json(state_file)
+    saved = state.get("_split")
+    if saved is not None and saved != source.split:
+        raise InputError(
+            f"{root}: this is split {saved!r}, not {source.split!r}: set split (source {source.name!r})"
+        )
+    if state.get("_indices_data_files"):
+        raise InputError(f"{root}: rows are chosen by an index; call flatten_indices() before save_to_disk()")
+    return [storage.join(root, storage.base_name(entry["filename"])) for entry in state["_data_files"]]
+
+
+def _tree(root: str, source: HuggingFaceSource) -> list[str]:
+    """The files of one config and split in a tree of files: the first of the known layouts that there is."""
+    split = source.split
+    named = [
+        f"{split}/*.{{}}",
+        f"{split}-*.{{}}",
+        f"{split}.{{}}",
+        f"*-{split}.{{}}",
+        f"*-{split}-*-of-*.{{}}",
+    ]
+    folders = [source.config] if source.config else ["default", "", "data"]
+    for folder in folders:
+        for layout in named:
+            found = [
+                path
+                for kind in _KINDS
+                for path in storage.glob(storage.join(root, folder, layout.format(kind)))
+            ]
+            if found:
+                return found
+    if source.config is None:
+        everywhere = [
+            path for kind in _KINDS for path in storage.glob(storage.join(root, f"*/{split}/*.{kind}"))
+        ]
+        configs = sorted({path.split("/")[-3] for path in everywhere})
+        if len(configs) == 1:
+            return everywhere
+        if configs:
+            raise InputError(f"{root}: set config: it has {', '.join(configs)} (source {source.name!r})")
+    there = [path for kind in _KINDS for path in storage.glob(storage.join(root, f"**/*.{kind}"))]
+    names = [path[len(storage.full_name(root)) :].lstrip("/") for path in there]
+    if split == "train" and there and source.config is None and not any(map(_SPLIT_WORD.search, names)):
+        return there  # as the library does with files of no split
+    listed = (
+        ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "") if names else "no such files"
+    )
+    config = f" and config {source.config!r}" if source.config else ""
+    raise InputError(
+        f"{root}: no Arrow or Parquet files of split {split!r}{config}; there is: {listed} (source {source.name!r})"
+    )
+
+
+def _on_hub(root: str, source: HuggingFaceSource) -> list[str]:
+    try:
+        return _tree(root, source)
+    except GristmillError:
+        raise
+    except Exception as error:  # whatever the hub's client raises: no network, no such dataset, no permission
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{source.dataset}: no such directory here, and not to be had from the hub: {reason[:300]}"
+        ) from error

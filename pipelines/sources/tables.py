@@ -1,0 +1,160 @@
+"""Rows of Arrow columns as documents: what Parquet and Arrow files share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from gristmill.errors import InputError
+from gristmill.recipe import HuggingFaceSource, ParquetSource, suggestion
+from pipelines.sources.fields import add_row
+from pipelines.sources.raw import BLOCK_DOCUMENTS, RawBlock
+
+TableSource = ParquetSource | HuggingFaceSource
+
+#: Rows turned into Python values together.
+_SLICE = 64
+#: Rows that a damaged part of a file claims to hold are recorded one by one up to here: the claim may be
+#: damage too.
+_MAX_LOST = 1_000_000
+_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError)
+T = TypeVar("T")
+
+
+def needed_columns(schema: pa.Schema, source: TableSource) -> list[str]:
+    """The columns that a source's fields lie in. ValueError, naming those there are, when the text's is not there."""
+    if "*" in source.metadata_fields:
+        wanted = list(schema.names)
+    else:
+        fields = [source.text_field, source.id_field, source.url_field, *source.metadata_fields]
+        wanted = [_top(field, schema) for field in fields if field]
+    if _top(source.text_field, schema) not in schema.names:
+        names = ", ".join(map(repr, schema.names))
+        raise ValueError(f"no column {source.text_field!r}; it has {names or 'none'}")
+    return [name for name in dict.fromkeys(wanted) if name in schema.names]
+
+
+def check_columns(path: str, schema: pa.Schema, source: TableSource) -> None:
+    """InputError, in one line, when the text's column is not in a file or cannot be text."""
+    try:
+        needed_columns(schema, source)
+    except ValueError as error:
+        hint = suggestion(source.text_field, schema.names) if schema.names else ""
+        hint = hint if "did you mean" in hint else "; set text_field"
+        raise InputError(f"{path}: {error}{hint} (source {source.name!r})") from error
+    kind = schema.field(source.text_field).type if source.text_field in schema.names else None
+    kind = kind.value_type if kind is not None and pa.types.is_dictionary(kind) else kind
+    if kind is not None and not (_is_characters(kind) or pa.types.is_null(kind)):
+        raise InputError(
+            f"{path}: column {source.text_field!r} is {kind}, text was expected (source {source.name!r})"
+        )
+
+
+def _top(field: str, schema: pa.Schema) -> str:
+    return field if field in schema.names else field.split(".")[0]
+
+
+class TableBlocks:
+    """Gathers batches of one split into blocks.
+
+    ``row`` counts the rows of the split so far, ``before`` those of the file before the split.
+    """
+
+    def __init__(self, label: str, source: TableSource, before: int) -> None:
+        self._label, self._source, self._before = label, source, before
+        self._block = RawBlock()
+        self.row = 0
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[RawBlock]:
+        """Take the rows of a batch of sound columns; gives blocks as they get full."""
+        for start in range(0, batch.num_rows, _SLICE):
+            part = batch.slice(start, _SLICE)
+            columns = {name: _values(part.column(name)) for name in part.schema.names}
+            for place in range(part.num_rows):
+                self._next_row()
+                self._add_row({name: values[place] for name, values in columns.items()})
+                yield from self._full()
+
+    def lose(self, count: int, why: str) -> Iterator[RawBlock]:
+        """Record rows that cannot be read."""
+        for _ in range(max(1, min(count, _MAX_LOST))):
+            self._next_row()
+            self._block.reject(self.row, why)
+            yield from self._full()
+
+    def rest(self) -> Iterator[RawBlock]:
+        """The last block."""
+        if not self._block.empty():
+            yield self._block
+
+    def _next_row(self) -> None:
+        self.row += 1
+        self._block.last_row = self.row
+
+    def _full(self) -> Iterator[RawBlock]:
+        if self._block.full(BLOCK_DOCUMENTS):
+            yield self._block
+            self._block = RawBlock()
+
+    def _add_row(self, row: dict[str, Any]) -> None:
+        errors = "replace" if self._source.errors == "replace" else "strict"
+        try:
+            decoded = {
+                name: v.decode("utf-8", errors) if isinstance(v, bytes) else v for name, v in row.items()
+            }
+        except UnicodeDecodeError as error:
+            self._block.reject(self.row, f"invalid UTF-8 at byte {error.start} of a field", error.object)
+            return
+        for name, value in decoded.items():
+            if isinstance(value, _Unreadable):
+                self._block.reject(self.row, f"column {name!r}: {value.why}")
+                return
+        try:
+            add_row(self._block, decoded, self.row, f"{self._label}#{self._before + self.row}", self._source)
+        except RecursionError:
+            self._block.reject(self.row, "values nested too deeply")
+
+
+class _Unreadable:
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+def as_bytes(array: pa.Array) -> pa.Array:
+    """Strings seen as bytes, which need not be valid UTF-8; other types as they are."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_string(array.type):
+        return array.view(pa.binary())
+    if pa.types.is_large_string(array.type):
+        return array.view(pa.large_binary())
+    return array
+
+
+def _is_characters(kind: pa.DataType) -> bool:
+    tests = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+    )
+    return any(test(kind) for test in tests)
+
+
+def _values(array: pa.Array) -> list[Any]:
+    """Python values, _Unreadable for those that cannot be made (nested text not UTF-8, a date out of range)."""
+    array = as_bytes(array)
+    try:
+        return list(array.to_pylist())
+    except (*_ARROW_ERRORS, OverflowError):
+        return [_value(scalar) for scalar in array]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (*_ARROW_ERRORS, OverflowError) as error:
+        return _Unreadable(str(error))

@@ -1,0 +1,87 @@
+"""The command line: usage errors, exit codes, what goes to a pipe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Gristmill
+
+VERBS = ("run", "clean", "vocab", "build", "pretrain", "finetune", "plan", "report", "inspect", "verify")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(gristmill: Gristmill, verb: str) -> None:
+    outcome = gristmill(verb, "--help")
+    assert outcome.code == 0
+    assert f"Usage: gristmill {verb}" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["runn", "r.toml"], "no such command 'runn'; did you mean 'run'?"),
+        (["run"], "missing argument 'RECIPE' (see gristmill run --help)"),
+        (["run", "--otput", "x", "r.toml"], "no such option: --otput; did you mean --output? (see gristmill run --help)"),
+        (["clean", "r.toml", "--only", "x"], "no such option: --only"),
+        (["run", "r.toml", "--workers", "0"], "invalid value for '--workers' / '-w'"),
+        (["run", "a.toml", "b.toml"], "got unexpected extra argument"),
+        (["run", "nosuch.toml"], "nosuch.toml: no such file"),
+        (["run", "."], ".: is a directory, a file was expected"),
+        (["run", "docs.jsonl"], "docs.jsonl: not valid TOML"),
+        (["vocab", "recipe.toml", "--only", "bret"], "--only bret: the recipe has no [vocab.bret]; did you mean 'bert'?"),
+        (["finetune", "recipe.toml", "--only", "x"], "--only x: the recipe has no [finetune.x]; there is 'sms'"),
+        (["clean", "recipe.toml", "-o", "docs.jsonl"], "recipe.toml: output = 'docs.jsonl': a file stands there"),
+        (["plan", "recipe.toml", "--", "--runner=FnApiRunner"], "plan runs no Beam pipeline"),
+        (["clean", "recipe.toml", "--", "--runner=Flnk"], "--runner=Flnk: Beam has no runner of this name"),
+        (["clean", "recipe.toml", "--", "--runnr=X"], "--runnr=X: not an option of Beam; did you mean '--runner'?"),
+        (["clean", "recipe.toml", "--", "--direct_num_workers=x"], "argument --direct_num_workers: invalid int value: 'x'"),
+    ],
+)  # fmt: skip
+def test_bad_usage_is_one_line_and_code_2(
+    gristmill: Gristmill, bare: Path, words: list[str], line: str
+) -> None:
+    outcome = gristmill(*words)
+    assert outcome.code == 2
+    assert outcome.error.startswith(line)
+    assert len(outcome.err.splitlines()) == 1
+    assert not (bare / "out").exists()
+
+
+def gristmill_process(*words: str, cwd: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, "-m", "gristmill", *words], cwd=cwd, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_a_process_that_skips_a_stage_prints_plain_lines_and_nothing_of_libraries(workplace: Path) -> None:
+    process = gristmill_process("clean", "recipe.toml", cwd=workplace)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (0, "", "clean: out/clean is finished, skipped\n")
+
+
+def test_ctrl_c_in_a_stage_is_code_130_and_leaves_no_manifest(bare: Path) -> None:
+    process = gristmill_process("clean", "recipe.toml", cwd=bare)
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if "near duplicates" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    seen += process.stderr.read()
+    assert process.wait() == 130
+    assert seen.splitlines()[-1] == "stopped; run the same command again to go on from here"
+    assert "Traceback" not in seen
+    assert not (bare / "out" / "clean" / "manifest.json").exists()
+
+
+def test_version(gristmill: Gristmill) -> None:
+    assert gristmill("--version").out.startswith("gristmill ")
