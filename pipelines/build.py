@@ -21,13 +21,14 @@ from gristmill.manifest import (
     manifest_digest,
     write_manifest,
 )
-from gristmill.recipe import Recipe
+from gristmill.objectives.words import pack_flags
+from gristmill.recipe import Masking, Recipe
 from gristmill.shards import open_shard, write_dataset_files
 from gristmill.stage import STAGING_PREFIX, Stopwatch, already_done, begin
 from pipelines.build_unit import COUNTED, SPLITS, BuildContext, account_name, build_unit, objective_of
 from pipelines.runners import Execution, run_pipeline, worker_error
 from pipelines.units import Unit, make_units
-from tokenization.render import render_masked, render_sequence, render_spans
+from tokenization.render import render_example
 from tokenization.vocabulary import Vocabulary
 
 #: Examples decoded for the report.
@@ -89,7 +90,7 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
     report = {
         "stage": "build", "name": name, "objective": config.objective.kind, "length": config.length,
         "kind": "examples" if config.materialize else "sequences", **totals,
-        "samples": _samples(directories[0], accounts, config.materialize, vocabulary),
+        "samples": _samples(directories[0], accounts, config.objective.kind, vocabulary),
     }  # fmt: skip
     storage.write_json(storage.join(directory, "report.json"), report)
     watch.write(directory)
@@ -98,6 +99,8 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
         "length": config.length, "vocab_size": vocabulary.size, "special": vocabulary.special.as_dict(),
         "tokenizer_digest": vocabulary.digest,
     }  # fmt: skip
+    if isinstance(config.objective, Masking) and config.objective.unit != "token":
+        details["continuations"] = pack_flags(vocabulary.continuations)
     # Train last: a dataset whose train split is finished is finished.
     for split, split_directory in reversed(list(zip(SPLITS, directories, strict=True))):
         shards = [FileEntry.model_validate(account[split]["file"]) for account in accounts]
@@ -162,19 +165,12 @@ def _schema(path: str) -> pa.Schema:
 
 
 def _samples(
-    directory: str, accounts: list[dict[str, Any]], materialized: bool, vocabulary: Vocabulary
+    directory: str, accounts: list[dict[str, Any]], kind: str, vocabulary: Vocabulary
 ) -> list[dict[str, Any]]:
     """The first rows of the first shard that has any, decoded."""
     name = next(account["train"]["file"]["name"] for account in accounts if account["train"]["file"]["rows"])
     columns = open_shard(storage.join(directory, name)).columns
-    samples = []
-    for row in range(min(SAMPLES, len(columns["length"]))):
-        length = int(columns["length"][row])
-        input_ids = columns["input_ids"][row, :length].tolist()
-        if not materialized:
-            samples.append(render_sequence(vocabulary, input_ids))
-        elif vocabulary.special.sentinels:
-            samples.append(render_spans(vocabulary, input_ids, columns["labels"][row].tolist()))
-        else:
-            samples.append(render_masked(vocabulary, input_ids, columns["labels"][row, :length].tolist()))
-    return samples
+    return [
+        render_example(vocabulary, kind, {key: values[row] for key, values in columns.items()})
+        for row in range(min(SAMPLES, len(columns["length"])))
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,46 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Rows:
-    """``tokens`` (R, L), ``length`` (R,) int32 of real tokens in each, ``sample_id`` (R,) uint64."""
+    """``tokens`` (R, L), ``length`` (R,) int32 of real tokens in each, ``sample_id`` (R,) uint64, and
+    ``extra`` columns by name.
+    """
 
     tokens: npt.NDArray[np.generic]
     length: npt.NDArray[np.int32]
     sample_id: U64
+    extra: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+
+
+@dataclass
+class Account:
+    """What became of the tokens of some documents.
+
+    tokens: what the documents have. special_tokens, padding_tokens: added. reused_tokens: of ``tokens``, those
+    written a second time, as the second segment of another document's pair. short_tokens: left out, in rows of
+    a single token, which cannot be corrupted. truncated_tokens: cut off pairs too long for a row.
+    """
+
+    tokens: int = 0
+    special_tokens: int = 0
+    padding_tokens: int = 0
+    reused_tokens: int = 0
+    short_tokens: int = 0
+    truncated_tokens: int = 0
+
+    @property
+    def positions(self) -> int:
+        """Places of rows that these numbers account for."""
+        added = self.special_tokens + self.padding_tokens + self.reused_tokens
+        return self.tokens + added - self.dropped_tokens
+
+    @property
+    def dropped_tokens(self) -> int:
+        """Tokens that stand in no row."""
+        return self.short_tokens + self.truncated_tokens
+
+    def counts(self) -> dict[str, int]:
+        """All numbers by name, ``dropped_tokens`` too."""
+        return {**asdict(self), "dropped_tokens": self.dropped_tokens}
 
 
 def row_id(document: U64, offset: I64) -> U64:
@@ -45,7 +80,7 @@ class Packer:
             raise ValueError(
                 f"rows of {length} tokens leave no room beside {len(prefix) + len(suffix)} special ones"
             )
-        self._separator, self._pad, self._dtype = separator, pad, np.dtype(dtype)
+        self.separator, self._pad, self._dtype = separator, pad, np.dtype(dtype)
         self._prefix, self._suffix = prefix, suffix
         self._carry = np.empty(0, self._dtype)
         self._carry_id = np.zeros(1, np.uint64)
@@ -58,14 +93,14 @@ class Packer:
         lengths = np.diff(offsets)
         filled = np.flatnonzero(lengths)
         lengths, documents = lengths[filled], documents[filled]
-        extra = 0 if self._separator is None else 1
+        extra = 0 if self.separator is None else 1
         starts = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths + extra, out=starts[1:])
         stream = np.empty(len(self._carry) + int(starts[-1]), self._dtype)
         stream[: len(self._carry)] = self._carry
         fresh = stream[len(self._carry) :]
         if extra:
-            fresh[starts[1:] - 1] = self._separator
+            fresh[starts[1:] - 1] = self.separator
             fresh[np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)] = ids
         else:
             fresh[:] = ids

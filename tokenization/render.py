@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tokenization.vocabulary import Vocabulary
@@ -22,6 +22,75 @@ def token_text(vocabulary: Vocabulary, token: int) -> str:
     if vocabulary.kind.startswith("sentencepiece"):
         return text.replace("▁", " ")
     return vocabulary.decode([token])
+
+
+def render_example(vocabulary: Vocabulary, kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a shard made for the objective ``kind``, by its columns: ``input_ids`` and ``length``, and
+    ``labels`` if the objective has been there.
+    """
+    length = int(row["length"])
+    input_ids = row["input_ids"][:length].tolist()
+    if "labels" not in row:
+        rendered = render_sequence(vocabulary, input_ids)
+    elif kind in ("span_corruption", "mixture_of_denoisers", "prefix_lm"):
+        rendered = render_spans(vocabulary, input_ids, row["labels"].tolist())
+    else:
+        labels = row["labels"][:length].tolist()
+        if kind == "bidirectional":
+            backward = row["backward_labels"][:length].tolist()
+            rendered = render_neighbours(vocabulary, input_ids, labels, backward)
+        elif kind == "causal":
+            rendered = render_causal(vocabulary, input_ids, labels, row.get("segment_ids"))
+        else:
+            rendered = render_masked(vocabulary, input_ids, labels)
+    for name, (zero, one) in _PAIRS.items():
+        if name in row:
+            rendered["input"].insert(0, {"text": f"({one if row[name] else zero})", "kind": "special"})
+    return rendered
+
+
+#: Columns that say how a row's second segment was chosen, and the meaning of 0 and 1.
+_PAIRS = {
+    "next_sentence_label": ("next: follows", "next: from elsewhere"),
+    "sentence_order_label": ("order: as written", "order: exchanged or from elsewhere"),
+}
+
+
+def render_causal(
+    vocabulary: Vocabulary, input_ids: Sequence[int], labels: Sequence[int], segments: Sequence[int] | None
+) -> dict[str, Any]:
+    """A causal row: all is input, and the labelled tokens are the target, each after those before it.
+
+    A ``|`` stands between ``segments``, if given.
+    """
+    pieces = _sentinel_pieces(vocabulary, input_ids)
+    if segments is not None:
+        borders = [place for place in range(1, len(pieces)) if segments[place] != segments[place - 1]]
+        for place in reversed(borders):
+            pieces.insert(place, {"text": " |", "kind": "special"})
+    # The model shifts: the first token is nobody's target.
+    predicted = [label for label in labels[1:] if label != IGNORED]
+    return {
+        "original": _plain_text(vocabulary, input_ids),
+        "input": pieces,
+        "target": _sentinel_pieces(vocabulary, predicted),
+    }
+
+
+def render_neighbours(
+    vocabulary: Vocabulary, input_ids: Sequence[int], labels: Sequence[int], backward: Sequence[int]
+) -> dict[str, Any]:
+    """A bidirectional row: the forward targets in the order they are read, then the backward ones in theirs."""
+    forward = [label for label in labels if label != IGNORED]
+    reverse = [label for label in reversed(backward) if label != IGNORED]
+    return {
+        "original": _plain_text(vocabulary, input_ids),
+        "input": _sentinel_pieces(vocabulary, input_ids),
+        "target": [
+            {"text": "→", "kind": "special"}, *_sentinel_pieces(vocabulary, forward),
+            {"text": " ←", "kind": "special"}, *_sentinel_pieces(vocabulary, reverse),
+        ],
+    }  # fmt: skip
 
 
 def render_masked(vocabulary: Vocabulary, input_ids: Sequence[int], labels: Sequence[int]) -> dict[str, Any]:
@@ -44,9 +113,11 @@ def render_masked(vocabulary: Vocabulary, input_ids: Sequence[int], labels: Sequ
 
 
 def render_spans(vocabulary: Vocabulary, input_ids: Sequence[int], labels: Sequence[int]) -> dict[str, Any]:
-    """A span-corruption example: ``original`` text, ``input`` and ``target`` pieces with their sentinels.
+    """An example of an encoder and a decoder: ``original`` text, ``input`` and ``target`` pieces with their
+    sentinels.
 
-    ``input_ids`` without padding; ``labels`` may end in -100.
+    ``input_ids`` without padding; ``labels`` may end in -100. A target that begins with no sentinel (a prefix
+    language model's) follows its input; a sentinel at the input's beginning that the target lacks is a mode token.
     """
     target = [label for label in labels if label != IGNORED]
     sentinels = set(vocabulary.special.sentinels)
@@ -60,6 +131,8 @@ def render_spans(vocabulary: Vocabulary, input_ids: Sequence[int], labels: Seque
     restored = [
         token for place in input_ids for token in (spans.get(place, []) if place in sentinels else [place])
     ]
+    if target and target[0] not in sentinels:
+        restored = [*input_ids[:-1], *target]
     return {
         "original": _plain_text(vocabulary, restored),
         "input": _sentinel_pieces(vocabulary, input_ids),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import sentencepiece
 import xxhash
 from tokenizers import Tokenizer, models
@@ -124,6 +125,20 @@ class Vocabulary:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The tokens of ids."""
         return [self.token(int(number)) for number in ids]
+
+    @functools.cached_property
+    def continuations(self) -> npt.NDArray[np.bool_]:
+        """(size,) whether a token goes on with the word before it: ``##`` pieces, and pieces without the mark
+        of a word's beginning where the vocabulary has one. Special tokens do not.
+        """
+        if self.kind == "wordpiece":
+            flags = [token.startswith("##") and len(token) > 2 for token in self._tokens]
+        else:
+            mark = "▁" if self.kind.startswith("sentencepiece") else "Ġ"
+            flags = [not token.startswith(mark) for token in self._tokens]
+        continues = np.array(flags, np.bool_)
+        continues[list(self.special_ids)] = False
+        return continues
 
     @functools.cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -32,7 +32,7 @@ from gristmill.manifest import (
 from gristmill.objectives.special import SpecialTokens
 from gristmill.progress import Reporter, Task, human
 from gristmill.randomness import stream_key
-from gristmill.recipe import PretrainConfig
+from gristmill.recipe import OBJECTIVES_OF_MODEL, PretrainConfig, no_model_for
 from gristmill.stage import Stopwatch
 from tokenization.vocabulary import Vocabulary
 from training import checkpoint
@@ -154,6 +154,9 @@ class Pretraining:
             raise ArtefactError(
                 f"{data_directory}: not built with the vocabulary in {vocab_directory}; build again"
             )
+        kind = details.get("objective", {}).get("kind")
+        if kind is not None and kind not in OBJECTIVES_OF_MODEL[config.model]:
+            raise RecipeError(f"{data_directory}: {no_model_for(kind, config.model)}")
         self.stream = Stream(
             self.split_directories[0],
             global_batch=config.global_batch,

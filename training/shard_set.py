@@ -15,6 +15,7 @@ from gristmill import storage
 from gristmill.errors import ArtefactError
 from gristmill.manifest import FileEntry, manifest_digest, read_manifest
 from gristmill.objectives import Objective, SpecialTokens, make_objective
+from gristmill.objectives.words import unpack_flags
 from gristmill.recipe import ObjectiveConfig
 from gristmill.shards import Shard, open_shard
 
@@ -128,9 +129,13 @@ class ShardSet:
             config = TypeAdapter(ObjectiveConfig).validate_python(details["objective"])
             special = SpecialTokens.from_dict(details["special"])
             length, vocab_size = int(details["length"]), int(details["vocab_size"])
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
+            packed = details.get("continuations")
+            continuations = None if packed is None else unpack_flags(packed, vocab_size)
+        except (KeyError, TypeError, ValueError, ValidationError, ArtefactError) as error:
             reason = str(error).splitlines()[0]
             raise ArtefactError(
                 f"{path}: details do not describe an objective ({reason}); build the dataset again"
             ) from error
-        return make_objective(config, length=length, special=special, vocab_size=vocab_size)
+        return make_objective(
+            config, length=length, special=special, vocab_size=vocab_size, continuations=continuations
+        )

@@ -37,7 +37,8 @@ class Stream(IterableDataset[Batch]):
 
     A batch is a dict of int64 tensors: ``input_ids`` and ``attention_mask`` (b, L), ``labels`` (b, L or the
     targets' length; -100 where nothing is predicted), ``length`` (b,) tokens of each input, ``sample_id``
-    (b,) the stored 64-bit ids' bits. b is ``global_batch / world_size``, rounded down or up so that the
+    (b,) the stored 64-bit ids' bits, and the further columns of the rows or of the objective.
+    b is ``global_batch / world_size``, rounded down or up so that the
     ranks' slices add up.
 
     On a *sequences* dataset the objective runs here, its noise keyed by (seed, epoch, sample id): fresh every
@@ -204,7 +205,7 @@ def _examples(shards: ShardSet, columns: Columns, seed: int, epoch: int) -> Colu
     made = shards.objective(
         columns["input_ids"], columns["length"], columns["sample_id"], seed=seed, epoch=epoch
     )
-    return {"length": columns["length"], "sample_id": columns["sample_id"], **made}
+    return {**columns, **made}
 
 
 def _tensors(columns: Columns, pin: bool) -> Batch:

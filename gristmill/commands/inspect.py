@@ -76,7 +76,8 @@ def _stage(path: str, manifest: Manifest, rows: int, console: Console) -> None:
     )
     console.print(f"  fingerprint {manifest.fingerprint}")
     for key, value in manifest.details.items():
-        console.print(f"  {key}: {escape(str(value))}")
+        text = str(value)
+        console.print(f"  {key}: {escape(text[:_EXCERPT])}{' …' if len(text) > _EXCERPT else ''}")
     console.print()
     with_rows = [entry.name for entry in manifest.files if entry.rows > 0]
     if manifest.stage == "vocab":
@@ -157,7 +158,7 @@ def _shard(path: str, rows: int, console: Console) -> None:
     )
     count = len(next(iter(columns.values())))
     console.print(f"[bold]{escape(path)}[/bold]: {count:,} rows of {described}")
-    vocabulary = _vocabulary_of(path)
+    vocabulary, kind = _vocabulary_of(path)
     for row in range(min(rows, count)):
         console.print(
             f"\n  row {row}, sample {columns['sample_id'][row]}"
@@ -168,20 +169,14 @@ def _shard(path: str, rows: int, console: Console) -> None:
             for name, values in columns.items():
                 console.print(f"  [cyan]{name}[/cyan] {escape(str(values[row].tolist())[:_EXCERPT])}")
             continue
-        _example(vocabulary, {name: values[row] for name, values in columns.items()}, console)
+        _example(vocabulary, kind, {name: values[row] for name, values in columns.items()}, console)
 
 
-def _example(vocabulary: Any, row: dict[str, Any], console: Console) -> None:
-    from tokenization.render import render_masked, render_sequence, render_spans
+def _example(vocabulary: Any, kind: str, row: dict[str, Any], console: Console) -> None:
+    from tokenization.render import render_example
 
-    length = int(row["length"])
-    input_ids = row["input_ids"][:length].tolist()
-    if "labels" not in row:
-        rendered = render_sequence(vocabulary, input_ids)
-    elif vocabulary.special.sentinels:
-        rendered = render_spans(vocabulary, input_ids, row["labels"].tolist())
-    else:
-        rendered = render_masked(vocabulary, input_ids, row["labels"][:length].tolist())
+    rendered = render_example(vocabulary, kind, row)
+    if any(piece["kind"] in ("mask", "random", "kept") for piece in rendered["input"]):
         for piece in rendered["target"][1:]:  # each the answer to one place
             piece["text"] = " |" + (piece["text"] if piece["text"].startswith(" ") else f" ##{piece['text']}")
     console.print(f"  [cyan]original[/cyan] {escape(rendered['original'])}")
@@ -200,14 +195,17 @@ def _styled(piece: dict[str, str]) -> str:
     return f"[{style}]{text}[/{style}]" if style else text
 
 
-def _vocabulary_of(path: str) -> Any:
-    """The vocabulary a shard was encoded with, found in the same run; None when it is not there."""
+def _vocabulary_of(path: str) -> tuple[Any, str]:
+    """The vocabulary a shard was encoded with, found in the same run, None when it is not there; and the kind
+    of its objective.
+    """
     directory = os.path.dirname(path)
     try:
         from tokenization.vocabulary import Vocabulary
 
-        name = read_manifest(directory).recipe["vocab"]
+        manifest = read_manifest(directory)
+        name = manifest.recipe["vocab"]
         run = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(directory))))
-        return Vocabulary.load(layout.vocab_dir(run, name))
+        return Vocabulary.load(layout.vocab_dir(run, name)), str(manifest.details["objective"]["kind"])
     except (GristmillError, KeyError):
-        return None
+        return None, ""

@@ -64,7 +64,10 @@ def sections() -> dict[str, type[BaseModel]]:
             found |= {f"clean.rules.{name}": rule.Config for name, rule in RULES.items()}
         elif heading == "build.NAME":
             objectives = _kinds(recipe.ObjectiveConfig)
-            found |= {f'build.NAME.objective, kind = "{kind}"': each for kind, each in objectives.items()}
+            for kind, each in objectives.items():
+                found[f'build.NAME.objective, kind = "{kind}"'] = each
+                if kind == "mixture_of_denoisers":
+                    found["build.NAME.objective.denoisers"] = recipe.DenoiserConfig
     return found
 
 

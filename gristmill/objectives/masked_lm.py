@@ -1,28 +1,56 @@
-"""BERT's masked language model (Devlin et al. 2019, section 3.1; ``create_masked_lm_predictions`` of
-``bert/create_pretraining_data.py``): an exact number of tokens of every row, uniform without replacement."""
+"""Masked language models: how many tokens of a row are hidden, which ones, and what stands in their place.
+
+BERT (Devlin et al. 2019, section 3.1; ``create_masked_lm_predictions`` of ``bert/create_pretraining_data.py``),
+its whole-word masking (the same function with ``do_whole_word_mask``), RoBERTa (Liu et al. 2019, section 2;
+fairseq's ``data/mask_tokens_dataset.py``) and SpanBERT (Joshi et al. 2020, section 3.1;
+``PairWithSpanMaskingScheme`` of SpanBERT's ``masking.py``).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gristmill import randomness
+from gristmill.objectives import compiled
+from gristmill.objectives.base import IGNORED
+from gristmill.objectives.masking_units import choose_spans, choose_tokens, choose_words
 from gristmill.objectives.special import SpecialTokens
+from gristmill.objectives.words import CONTINUES, SPECIAL, word_table
 
-IGNORED = -100
+_UNLIMITED = 2**62
 
 
 @dataclass(frozen=True)
 class MaskedLM:
-    """Masks ``min(max_predictions, max(1, round(probability * length)))`` tokens a row.
+    """Chooses tokens of every row; of the chosen ones ``mask_share`` become [MASK], ``random_share`` a random
+    id, and the rest stay.
 
-    ``length`` counts every token of the row, [CLS] and [SEP] too, as in BERT's code; Python's rounding (half
-    to even). Of the chosen tokens ``mask_share`` become [MASK], ``random_share`` an id drawn from the whole
-    vocabulary, special ids included, and the rest stay. pad, cls, sep, bos, eos and mask tokens are never
-    chosen; a row with fewer other tokens than its count has all of them chosen.
+    How many (``law``), ``length`` counting every token of the row, [CLS] and [SEP] too, as in the originals:
+
+    - exact: BERT's ``max(1, round(probability * length))``, Python's rounding (half to even). With unit span,
+      SpanBERT's ``ceil(probability * length)``.
+    - iid: RoBERTa's ``int(probability * length + U)``, U uniform in [0, 1); with unit whole_word fairseq's
+      ``int(probability * words + U)`` words.
+
+    All at most ``max_predictions``. Which (``unit``), always without replacement:
+
+    - token: all subsets equally likely.
+    - whole_word: words in a random order; one that would exceed the count is skipped, not cut (exact).
+    - span: places in a random order; from the word there on, as many words as a geometric draw says
+      (``span_stop``, clipped at ``span_words`` and renormalised), till the count is full; the last is cut.
+
+    pad, cls, sep, bos, eos and mask tokens are never chosen and no word or span goes across one; a row with
+    fewer other tokens than its count has all of them chosen. Random ids come from the whole vocabulary,
+    special ids included, as in BERT; under iid special ids are left out, as in fairseq. Each token's fate is
+    drawn by itself.
+
+    ``continuations`` (vocab_size,) bool: ids that go on with a word (``##`` pieces); needed to call an
+    objective of unit whole_word or span, not to make one.
     """
 
     vocab_size: int
@@ -32,8 +60,12 @@ class MaskedLM:
     max_predictions: int | None = None
     mask_share: float = 0.8
     random_share: float = 0.1
-
-    name = "masked_lm"
+    law: Literal["exact", "iid"] = "exact"
+    unit: Literal["token", "whole_word", "span"] = "token"
+    span_stop: float = 0.2
+    span_words: int = 10
+    continuations: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    name: str = "masked_lm"
 
     @property
     def raw_length(self) -> int:
@@ -41,8 +73,10 @@ class MaskedLM:
         return self.length
 
     def predictions(self, lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-        """(B,) tokens to choose in rows of these lengths; 0 for an empty row."""
-        counts = np.maximum(np.rint(lengths * np.float64(self.probability)).astype(np.int64), 1)
+        """(B,) tokens to choose in rows of these lengths under the law exact; 0 for an empty row."""
+        share = lengths * np.float64(self.probability)
+        rounded = np.ceil(share) if self.unit == "span" else np.rint(share)
+        counts = np.maximum(rounded.astype(np.int64), 1)
         if self.max_predictions is not None:
             np.minimum(counts, self.max_predictions, out=counts)
         return np.minimum(counts, lengths.astype(np.int64))
@@ -56,55 +90,122 @@ class MaskedLM:
         seed: int,
         epoch: int,
     ) -> dict[str, NDArray[Any]]:
-        """``input_ids`` (B, L) of the tokens' dtype and ``labels`` (B, L) int32, -100 where not chosen."""
-        rows, width = tokens.shape
-        chosen, row = self._choose(
-            tokens, lengths, randomness.sample_keys(seed, "masked_lm.choice", epoch, sample_ids)
+        """``input_ids`` (B, L) of the tokens' dtype and ``labels`` (B, L) int32, -100 where not chosen.
+
+        ValueError when the unit needs ``continuations`` and there are none.
+        """
+        if self.unit != "token" and self.continuations is None:
+            raise ValueError(f"unit {self.unit} needs the vocabulary's continuation ids")
+        tokens = np.ascontiguousarray(tokens)
+        keys, replacement_keys = (
+            randomness.sample_keys(seed, f"masked_lm.{purpose}", epoch, sample_ids)
+            for purpose in ("choice", "replacement")
         )
-        column = chosen - row * width
+        fractions: NDArray[np.float64] = np.empty(0)
+        if self.law == "iid":
+            draws = randomness.draw_u64(randomness.sample_keys(seed, "masked_lm.count", epoch, sample_ids), 1)
+            fractions = (draws[:, 0] >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        counts = self._budgets(lengths, fractions)
+        made = {"input_ids": tokens.copy(), "labels": np.full(tokens.shape, IGNORED, np.int32)}
+        random_ids = self._random_ids.astype(tokens.dtype, copy=False)
+        ways = (*self._thresholds, tokens.dtype.type(self.special.mask), random_ids, *made.values())
+        laws: dict[str, tuple[Any, ...]] = {
+            "token": (keys,),
+            "whole_word": (np.float64(self.probability), fractions, keys),
+            "span": (self._span_thresholds, keys),
+        }
+        kernel = {"token": "mask_tokens", "whole_word": "mask_words", "span": "mask_spans"}[self.unit]
+        if compiled.run(
+            kernel, tokens.size, tokens, lengths.astype(np.int64), self._classes, counts, *laws[self.unit],
+            replacement_keys, *ways,
+        ):  # fmt: skip
+            return made
+        chosen = self._choose(tokens, lengths, counts, fractions, keys)
+        row, column = np.divmod(chosen, max(tokens.shape[1], 1))
         originals = np.take(tokens, chosen)
-        draws = randomness.draw_u64_at(
-            randomness.sample_keys(seed, "masked_lm.replacement", epoch, sample_ids)[row], column
-        )
-        input_ids = tokens.copy()
-        input_ids.reshape(-1)[chosen] = self._replace(originals, draws)
-        labels = np.full((rows, width), IGNORED, np.int32)
-        labels.reshape(-1)[chosen] = originals
-        return {"input_ids": input_ids, "labels": labels}
+        draws = randomness.draw_u64_at(replacement_keys[row], column)
+        made["input_ids"].reshape(-1)[chosen] = self._replace(originals, draws, random_ids)
+        made["labels"].reshape(-1)[chosen] = originals
+        return made
+
+    def _budgets(self, lengths: NDArray[np.int32], fractions: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(B,) tokens to choose; words where the law counts those, whose number is found later."""
+        if self.law == "exact":
+            return self.predictions(lengths)
+        most = _UNLIMITED if self.max_predictions is None else self.max_predictions
+        if self.unit == "whole_word":
+            return np.full(len(lengths), most, np.int64)
+        return np.minimum((self.probability * lengths.astype(np.int64) + fractions).astype(np.int64), most)
 
     def _choose(
-        self, tokens: NDArray[Any], lengths: NDArray[np.int32], keys: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Flat indices into ``tokens`` of the chosen ones, ascending, and the row each is in."""
-        maskable = self._maskable(tokens, lengths)
-        candidates = np.flatnonzero(maskable)
-        sizes = np.count_nonzero(maskable, axis=1).astype(np.int64)
-        counts = np.minimum(self.predictions(lengths), sizes)
-        marks = np.zeros(len(candidates), np.bool_)
-        draws = randomness.draw_u32(keys, int(counts.max(initial=0)))
-        randomness.random_subset_marks(draws, sizes, counts, np.cumsum(sizes) - sizes, marks)
-        # Several times as fast as candidates[marks].
-        chosen = np.take(candidates, np.flatnonzero(marks))
-        return chosen, np.repeat(np.arange(len(tokens)), counts)
-
-    def _maskable(self, tokens: NDArray[Any], lengths: NDArray[np.int32]) -> NDArray[np.bool_]:
-        special = self.special
-        maskable = np.ones(tokens.shape, np.bool_)
-        for token in {special.pad, special.cls, special.sep, special.bos, special.eos, special.mask} - {None}:
-            maskable &= tokens != token
+        self,
+        tokens: NDArray[Any],
+        lengths: NDArray[np.int32],
+        counts: NDArray[np.int64],
+        fractions: NDArray[np.float64],
+        keys: NDArray[np.uint64],
+    ) -> NDArray[np.int64]:
+        """Flat indices into ``tokens`` of the chosen ones, ascending."""
+        classes = self._classes.take(tokens, mode="clip")
         if len(lengths) and int(lengths.min()) < tokens.shape[1]:
-            maskable &= np.arange(tokens.shape[1]) < lengths[:, None]
-        return maskable
+            classes[np.arange(tokens.shape[1]) >= lengths[:, None]] = SPECIAL
+        if self.unit == "token":
+            return choose_tokens(classes != SPECIAL, counts, keys)
+        words = word_table(classes)
+        if self.unit == "span":
+            return choose_spans(classes != SPECIAL, words, counts, self._span_thresholds, keys)
+        if self.law == "exact":
+            return choose_words(words, words.end - words.start, counts, keys)
+        budgets = np.minimum((self.probability * words.count + fractions).astype(np.int64), counts)
+        return choose_words(words, np.ones_like(words.start), budgets, keys)
 
-    def _replace(self, originals: NDArray[Any], draws: NDArray[np.uint64]) -> NDArray[Any]:
+    def _replace(
+        self, originals: NDArray[Any], draws: NDArray[np.uint64], random_ids: NDArray[Any]
+    ) -> NDArray[Any]:
         """What each chosen token becomes: the low 32 bits of its draw decide how, the high ones which random
         id.
         """
         decision = draws & np.uint64(0xFFFFFFFF)
-        mask_below = np.uint64(round(self.mask_share * 2**32))
-        random_below = np.uint64(round((self.mask_share + self.random_share) * 2**32))
-        random_ids = randomness.below(draws >> np.uint64(32), self.vocab_size).astype(originals.dtype)
+        mask_below, random_below = self._thresholds
+        replaced = random_ids[randomness.below(draws >> np.uint64(32), len(random_ids))]
         mask_id = originals.dtype.type(self.special.mask)
         return np.where(
-            decision < mask_below, mask_id, np.where(decision < random_below, random_ids, originals)
+            decision < mask_below, mask_id, np.where(decision < random_below, replaced, originals)
         )
+
+    @cached_property
+    def _thresholds(self) -> tuple[np.uint64, np.uint64]:
+        """Of 32-bit draws: below the first a token is masked, below the second it becomes a random one."""
+        return (
+            np.uint64(round(self.mask_share * 2**32)),
+            np.uint64(round((self.mask_share + self.random_share) * 2**32)),
+        )
+
+    @cached_property
+    def _classes(self) -> NDArray[np.uint8]:
+        """(vocab_size,) class of every id, see ``words``."""
+        classes = np.zeros(self.vocab_size, np.uint8)
+        if self.continuations is not None:
+            classes[self.continuations] = CONTINUES
+        special = self.special
+        never = {special.pad, special.cls, special.sep, special.bos, special.eos, special.mask}
+        classes[[token for token in never if token is not None]] = SPECIAL
+        return classes
+
+    @cached_property
+    def _random_ids(self) -> NDArray[np.int32]:
+        """What a random id is drawn from."""
+        ids = np.arange(self.vocab_size, dtype=np.int32)
+        if self.law == "exact":
+            return ids
+        special = self.special.as_dict()
+        named = [*special.pop("sentinels"), *(token for token in special.values() if token is not None)]
+        return ids[~np.isin(ids, named)]
+
+    @cached_property
+    def _span_thresholds(self) -> NDArray[np.uint64]:
+        """A span is one word longer for each of these that a 32-bit draw reaches: P(n) ~ (1 - p)^(n - 1) p."""
+        shares = (1 - self.span_stop) ** np.arange(self.span_words)
+        below = np.cumsum(shares)[:-1] / shares.sum()
+        thresholds: NDArray[np.uint64] = np.rint(below * 2.0**32).astype(np.uint64)
+        return thresholds

@@ -12,25 +12,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gristmill import randomness
-from gristmill.objectives.masked_lm import IGNORED
+from gristmill.objectives import compiled
+from gristmill.objectives.base import IGNORED
 from gristmill.objectives.special import SpecialTokens
 
 Ints = NDArray[np.int64]
 
 
-def noise_counts(lengths: NDArray[np.integer], density: float, mean_span: float) -> tuple[Ints, Ints]:
+def noise_counts(lengths: NDArray[np.integer], density: ArrayLike, mean_span: ArrayLike) -> tuple[Ints, Ints]:
     """Noise tokens and noise spans, each (B,) int64, of rows of lengths (B,): ``random_spans_noise_mask``.
+
+    ``density`` and ``mean_span`` are one number or one a row.
 
     ``noise = round(length * density)`` within [1, length-1] and ``spans = round(noise / mean_span)``, at
     least 1, in float32 rounded half to even, as T5 computes them. Spans are also at most the tokens left
     over, where T5's own code fails. Rows of fewer than two tokens have nothing to corrupt: 0 and 0.
     """
-    noise = np.rint(lengths.astype(np.float32) * np.float32(density)).astype(np.int64)
+    noise = np.rint(lengths.astype(np.float32) * np.asarray(density, np.float32)).astype(np.int64)
     noise = np.minimum(np.maximum(noise, 1), lengths - 1)
-    spans = np.maximum(np.rint(noise.astype(np.float32) / np.float32(mean_span)).astype(np.int64), 1)
+    spans = np.maximum(
+        np.rint(noise.astype(np.float32) / np.asarray(mean_span, np.float32)).astype(np.int64), 1
+    )
     spans = np.minimum(spans, lengths - noise)
     long_enough = lengths >= 2
     return np.where(long_enough, noise, 0), np.where(long_enough, spans, 0)
@@ -118,85 +123,144 @@ class SpanCorruption:
         gives the token and a target of one sentinel, as T5's code does; an empty row gives EOS in both.
         ValueError when a row is longer than ``raw_length``.
         """
-        rows, width = tokens.shape
         long_lengths = lengths.astype(np.int64)
-        if rows and int(long_lengths.max()) > self.raw_length:
-            raise ValueError(
-                f"span corruption of a row of {long_lengths.max()} tokens; at most {self.raw_length} fit"
-            )
-        noise, spans = noise_counts(long_lengths, self.density, self.mean_span)
-        kept = long_lengths - noise
-        first = np.cumsum(spans) - spans
-        row = np.repeat(np.arange(rows), spans)
-        ordinal = np.arange(len(row)) - first[row]
-        keys = [
-            randomness.sample_keys(seed, f"span_corruption.{which}", epoch, sample_ids)
-            for which in ("kept", "noise")
-        ]
-        kept_ends, noise_ends = _random_segments(keys, kept, noise, spans, row)
-        kept_starts, noise_starts = _starts(kept_ends, first, spans), _starts(noise_ends, first, spans)
-        sentinels = np.asarray(self.special.sentinels, np.int64)[ordinal]
-
-        flat = np.ascontiguousarray(tokens).reshape(-1)
-        raw_starts = np.arange(rows) * width
-        # A kept piece is followed by its sentinel; from there the source jumps over the noise it stands for.
-        slots = row * self.inputs_length + kept_ends + ordinal
-        shape = (rows, self.inputs_length)
-        input_ids = _gather_around(flat, shape, raw_starts, slots, noise_ends - noise_starts)
-        input_ids.reshape(-1)[slots] = sentinels
-        _finish(input_ids, kept + spans, self.special.eos, self.special.pad)
-
-        # In a target the sentinel comes before its noise, and the source jumps over the kept piece.
-        slots = row * self.targets_length + noise_starts + ordinal
-        shape = (rows, self.targets_length)
-        labels = _gather_around(flat, shape, raw_starts, slots, kept_ends - kept_starts).astype(np.int32)
-        labels.reshape(-1)[slots] = sentinels
-        target_lengths = noise + spans
-        single = long_lengths == 1
-        if single.any():
-            labels[single, 0] = self.special.sentinels[0]
-            target_lengths[single] = 1
-        _finish(labels, target_lengths, self.special.eos, IGNORED)
-        return {"input_ids": input_ids, "labels": labels, "length": (kept + spans + 1).astype(np.int32)}
+        check_lengths(long_lengths, self.raw_length)
+        return corrupt(
+            tokens,
+            long_lengths,
+            noise_counts(long_lengths, self.density, self.mean_span),
+            noise_keys(self.name, seed, epoch, sample_ids),
+            special=self.special,
+            inputs_length=self.inputs_length,
+            targets_length=self.targets_length,
+        )
 
     def reconstruct(
         self, input_ids: NDArray[Any], labels: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """Undo :meth:`__call__`: tokens (B, raw_length) of ``input_ids``' dtype, padded, and lengths (B,).
+        """Undo :meth:`__call__`: see :func:`reconstruct`."""
+        return reconstruct(input_ids, labels, self.special, self.raw_length)
 
-        Spans and sentinels are matched in order; a row ends at its last EOS. The raw rows must have held no
-        sentinels.
+
+def check_lengths(lengths: Ints, most: int) -> None:
+    """ValueError when a row is longer than ``most``."""
+    if len(lengths) and int(lengths.max()) > most:
+        raise ValueError(f"span corruption of a row of {lengths.max()} tokens; at most {most} fit")
+
+
+def noise_keys(
+    purpose: str, seed: int, epoch: int, sample_ids: NDArray[np.uint64]
+) -> list[NDArray[np.uint64]]:
+    """Keys of their own for cutting kept and noise tokens: a row's draws must not depend on its batch."""
+    return [
+        randomness.sample_keys(seed, f"{purpose}.{which}", epoch, sample_ids) for which in ("kept", "noise")
+    ]
+
+
+def corrupt(
+    tokens: NDArray[Any],
+    lengths: Ints,
+    counts: tuple[Ints, Ints],
+    keys: list[NDArray[np.uint64]],
+    *,
+    special: SpecialTokens,
+    inputs_length: int,
+    targets_length: int,
+    lead: Ints | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Corrupt rows of ``lengths`` (B,) tokens, each with its own number of noise tokens and spans (``counts``).
+
+    ``lead`` (B,): a token to begin each input with, if any. Returns ``input_ids`` (B, inputs_length) of the
+    tokens' dtype, padded; ``labels`` (B, targets_length) int32, padded with -100; ``length`` (B,) int32.
+    """
+    rows, width = tokens.shape
+    noise, spans = counts
+    kept = lengths - noise
+    before = 0 if lead is None else 1
+    made = {
+        "input_ids": np.empty((rows, inputs_length), tokens.dtype),
+        "labels": np.empty((rows, targets_length), np.int32),
+        "length": (before + kept + spans + 1).astype(np.int32),
+    }
+    tokens = np.ascontiguousarray(tokens)
+    leads = np.full(rows, -1, np.int64) if lead is None else lead
+    if compiled.run(
+        "corrupt_spans", tokens.size, tokens, noise, spans, kept, *keys,
+        np.asarray(special.sentinels, np.int64), leads, special.eos, special.pad, made["input_ids"],
+        made["labels"],
+    ):  # fmt: skip
+        return made
+    first = np.cumsum(spans) - spans
+    row = np.repeat(np.arange(rows), spans)
+    ordinal = np.arange(len(row)) - first[row]
+    kept_ends, noise_ends = _random_segments(keys, kept, noise, spans, row)
+    kept_starts, noise_starts = _starts(kept_ends, first, spans), _starts(noise_ends, first, spans)
+    sentinels = np.asarray(special.sentinels, np.int64)[ordinal]
+
+    flat = tokens.reshape(-1)
+    raw_starts = np.arange(rows) * width
+    # A kept piece is followed by its sentinel; from there the source jumps over the noise it stands for.
+    body_length = inputs_length - before
+    slots = row * body_length + kept_ends + ordinal
+    body = _gather_around(flat, (rows, body_length), raw_starts, slots, noise_ends - noise_starts)
+    body.reshape(-1)[slots] = sentinels
+    _finish(body, kept + spans, special.eos, special.pad)
+    made["input_ids"][:, before:] = body
+    if lead is not None:
+        made["input_ids"][:, 0] = lead
+
+    # In a target the sentinel comes before its noise, and the source jumps over the kept piece.
+    slots = row * targets_length + noise_starts + ordinal
+    labels = made["labels"]
+    labels[:] = _gather_around(flat, (rows, targets_length), raw_starts, slots, kept_ends - kept_starts)
+    labels.reshape(-1)[slots] = sentinels
+    target_lengths = noise + spans
+    single = lengths == 1
+    if single.any():
+        labels[single, 0] = special.sentinels[0]
+        target_lengths = np.where(single, 1, target_lengths)
+    _finish(labels, target_lengths, special.eos, IGNORED)
+    return made
+
+
+def reconstruct(
+    input_ids: NDArray[Any], labels: NDArray[Any], special: SpecialTokens, raw_width: int
+) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Undo :func:`corrupt`: tokens (B, raw_width) of ``input_ids``' dtype, padded, and lengths (B,).
+
+    Spans and sentinels are matched in order; a row ends at its last EOS. The raw rows must have held no
+    sentinels, and a leading token is to be cut off before.
+    """
+
+    def pieces(ids: NDArray[Any], lengths: Ints, side: int) -> tuple[Ints, Ints, Ints]:
+        """Row, order and id of the plain tokens: order 2k for what precedes sentinel k, 2k+1 for its
+        span.
         """
+        row, column = np.nonzero(np.arange(ids.shape[1]) < lengths[:, None])
+        values = ids[row, column].astype(np.int64)
+        is_sentinel = np.isin(values, special.sentinels)
+        passed: Ints = np.cumsum(is_sentinel)
+        passed = passed - (passed - is_sentinel)[np.searchsorted(row, row)]
+        plain = ~is_sentinel
+        return row[plain], 2 * (passed[plain] - side) + side, values[plain]
 
-        def pieces(ids: NDArray[Any], lengths: Ints, side: int) -> tuple[Ints, Ints, Ints]:
-            """Row, order and id of the plain tokens: order 2k for what precedes sentinel k, 2k+1 for its
-            span.
-            """
-            row, column = np.nonzero(np.arange(ids.shape[1]) < lengths[:, None])
-            values = ids[row, column].astype(np.int64)
-            is_sentinel = np.isin(values, self.special.sentinels)
-            passed: Ints = np.cumsum(is_sentinel)
-            passed = passed - (passed - is_sentinel)[np.searchsorted(row, row)]
-            plain = ~is_sentinel
-            return row[plain], 2 * (passed[plain] - side) + side, values[plain]
-
-        pad = self.special.pad
-        input_lengths = input_ids.shape[1] - 1 - np.argmax(input_ids[:, ::-1] != pad, axis=1)
-        target_lengths = np.count_nonzero(labels != IGNORED, axis=1) - 1
-        row, order, values = (
-            np.concatenate(pair)
-            for pair in zip(
-                pieces(input_ids, input_lengths, 0),
-                pieces(labels, target_lengths, 1),
-                strict=True,
-            )
+    pad = special.pad
+    input_lengths = input_ids.shape[1] - 1 - np.argmax(input_ids[:, ::-1] != pad, axis=1)
+    target_lengths = np.count_nonzero(labels != IGNORED, axis=1) - 1
+    row, order, values = (
+        np.concatenate(pair)
+        for pair in zip(
+            pieces(input_ids, input_lengths, 0),
+            pieces(labels, target_lengths, 1),
+            strict=True,
         )
-        sorting = np.lexsort((order, row))
-        row, values = row[sorting], values[sorting]
-        lengths = np.bincount(row, minlength=len(input_ids))
-        tokens = np.full((len(input_ids), self.raw_length), pad, input_ids.dtype)
-        tokens[row, np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]] = values
-        return tokens, lengths.astype(np.int32)
+    )
+    sorting = np.lexsort((order, row))
+    row, values = row[sorting], values[sorting]
+    lengths = np.bincount(row, minlength=len(input_ids))
+    tokens = np.full((len(input_ids), raw_width), pad, input_ids.dtype)
+    tokens[row, np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]] = values
+    return tokens, lengths.astype(np.int32)
 
 
 def _random_segments(

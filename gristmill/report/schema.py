@@ -232,7 +232,10 @@ class SplitCounts(Part):
     tokens: int | None = None
     special_tokens: int | None = None
     padding_tokens: int | None = None
+    reused_tokens: int | None = None
     dropped_tokens: int | None = None
+    short_tokens: int | None = None
+    truncated_tokens: int | None = None
 
 
 class Segment(Part):

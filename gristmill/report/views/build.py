@@ -115,7 +115,7 @@ def _example(sample: ExampleSample) -> ShownExample:
 
 def _account(split: str, counts: SplitCounts) -> Account:
     parts = [
-        ("text", counts.tokens or 0),
+        ("text", (counts.tokens or 0) + (counts.reused_tokens or 0) - (counts.dropped_tokens or 0)),
         ("special", counts.special_tokens or 0),
         ("padding", counts.padding_tokens or 0),
     ]

@@ -1,0 +1,49 @@
+"""What every objective is."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The label of a place where nothing is to be predicted, as everywhere in torch and ``transformers``.
+IGNORED = -100
+
+
+class Objective(Protocol):
+    """A noising function over a batch of rows.
+
+    ``name`` is the recipe's ``kind``; ``raw_length`` the tokens a row should have so that the model input is
+    full.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def raw_length(self) -> int: ...
+
+    def __call__(
+        self,
+        tokens: NDArray[Any],
+        lengths: NDArray[np.int32],
+        sample_ids: NDArray[np.uint64],
+        *,
+        seed: int,
+        epoch: int,
+    ) -> dict[str, NDArray[Any]]:
+        """Make examples from tokens (B, width) uint16 or int32, whose rows hold ``lengths`` (B,) tokens then
+        padding.
+
+        ``sample_ids`` (B,) key the noise with ``seed`` and ``epoch``. Returns ``input_ids`` of the tokens'
+        dtype, ``labels`` int32 with -100 where there is nothing to predict, where it differs from
+        ``lengths`` ``length`` int32 (B,), the tokens of each input row, and an objective's further columns.
+        The arguments are left unchanged.
+        """
+        ...
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.int32]:
+    """The dtype token ids are stored in: uint16 where every id fits, else int32."""
+    return np.uint16 if vocab_size <= 1 << 16 else np.int32

@@ -1,0 +1,52 @@
+"""ELMo's two language models (Peters et al. 2018, section 3.1; ``bilm/data.py`` of allenai/bilm-tf): one reads
+forward and predicts the next token, one reads backward and predicts the token before.
+
+Both directions share ``input_ids``: a backward model runs over the row from its end. Unlike bilm, whose
+streams go on from one unrolled piece to the next, rows are complete in themselves, since they are shuffled:
+the last token has no next one, the first none before it, and no state is carried over. Tokens are those of
+the vocabulary; ELMo's character ids are a matter of its model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill.objectives.base import IGNORED
+
+
+@dataclass(frozen=True)
+class Bidirectional:
+    """Labels every token of a row with both its neighbours; there is no noise."""
+
+    length: int
+
+    name = "bidirectional"
+
+    @property
+    def raw_length(self) -> int:
+        """Tokens of a stored row."""
+        return self.length
+
+    def __call__(
+        self,
+        tokens: NDArray[Any],
+        lengths: NDArray[np.int32],
+        sample_ids: NDArray[np.uint64],
+        *,
+        seed: int,
+        epoch: int,
+    ) -> dict[str, NDArray[Any]]:
+        """``input_ids`` (B, L); ``labels`` (B, L) int32, the token after each, and ``backward_labels`` (B, L)
+        int32, the token before each: shifted here, -100 where there is none.
+        """
+        inside = np.arange(tokens.shape[1]) < lengths[:, None]
+        labels = np.full(tokens.shape, IGNORED, np.int32)
+        backward = labels.copy()
+        both = inside[:, 1:]  # a token and the one before it
+        labels[:, :-1][both] = tokens[:, 1:][both]
+        backward[:, 1:][both] = tokens[:, :-1][both]
+        return {"input_ids": tokens.copy(), "labels": labels, "backward_labels": backward}

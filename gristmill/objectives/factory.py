@@ -1,0 +1,176 @@
+"""From a recipe's objective section to the objective, refusing what cannot work."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill.errors import RecipeError
+from gristmill.objectives.base import Objective
+from gristmill.objectives.bidirectional import Bidirectional
+from gristmill.objectives.causal import Causal
+from gristmill.objectives.masked_lm import MaskedLM
+from gristmill.objectives.mixture_of_denoisers import MODES, UL2, Denoiser, MixtureOfDenoisers
+from gristmill.objectives.prefix_lm import PrefixLM
+from gristmill.objectives.replaced_token import replaced_token
+from gristmill.objectives.span_corruption import SpanCorruption
+from gristmill.objectives.special import SpecialTokens
+from gristmill.recipe import (
+    BidirectionalConfig,
+    CausalConfig,
+    Masking,
+    MixtureOfDenoisersConfig,
+    NextSentenceConfig,
+    ObjectiveConfig,
+    PrefixLMConfig,
+    ReplacedTokenConfig,
+    SentenceOrderConfig,
+    SpanCorruptionConfig,
+)
+
+
+def make_objective(
+    config: ObjectiveConfig,
+    *,
+    length: int,
+    special: SpecialTokens,
+    vocab_size: int,
+    continuations: NDArray[np.bool_] | None = None,
+) -> Objective:
+    """The objective a recipe asks for, over model inputs of ``length`` tokens.
+
+    ``continuations`` (vocab_size,): ids that go on with a word. Without them an objective that needs them can
+    be made, which checks its settings, but not called. RecipeError when the vocabulary lacks a special token
+    it needs, or when the numbers cannot work: too short a row, nothing to predict, more sentinels needed than
+    there are.
+    """
+    ids = [*special.sentinels, *(value for value in special.as_dict().values() if isinstance(value, int))]
+    if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
+        raise RecipeError(f"a special token has id {max(ids)}, but the vocabulary has {vocab_size} ids")
+    match config:
+        case Masking():
+            return _masked_lm(config, length, special, vocab_size, continuations)
+        case ReplacedTokenConfig():
+            return _replaced_token(config, length, special, vocab_size)
+        case SpanCorruptionConfig():
+            return _span_corruption(config, length, special)
+        case MixtureOfDenoisersConfig():
+            return _mixture_of_denoisers(config, length, special)
+        case PrefixLMConfig():
+            eos, pad = _need_eos_and_pad(config.kind, special)
+            return PrefixLM(eos=eos, pad=pad, inputs_length=length)
+        case CausalConfig():
+            if special.eos is None:
+                raise RecipeError(
+                    "objective causal needs a vocabulary with an end token; use one of family gpt"
+                )
+            return Causal(length=length, separator=special.eos, document_columns=config.document_columns)
+        case BidirectionalConfig():
+            return Bidirectional(length=length)
+
+
+def _masked_lm(
+    config: Masking,
+    length: int,
+    special: SpecialTokens,
+    vocab_size: int,
+    continuations: NDArray[np.bool_] | None,
+) -> MaskedLM:
+    pairs = isinstance(config, NextSentenceConfig | SentenceOrderConfig)
+    kind = config.kind if isinstance(config, NextSentenceConfig | SentenceOrderConfig) else "masked_lm"
+    _need_mask(kind, special)
+    if pairs and (special.cls is None or special.sep is None):
+        raise RecipeError(f"objective {kind} needs a vocabulary with [CLS] and [SEP]; use one of family bert")
+    least = 5 if pairs else 3
+    if length < least:
+        between = "two segments of a token" if pairs else "one token"
+        raise RecipeError(f"length = {length}: {kind} needs at least {least}, for [CLS], {between} and [SEP]")
+    _need_predictions(length, config.probability)
+    return MaskedLM(
+        vocab_size=vocab_size, special=special, length=length, probability=config.probability,
+        max_predictions=config.max_predictions, mask_share=config.mask_share, random_share=config.random_share,
+        law=config.law, unit=config.unit, span_stop=config.span_stop, span_words=config.span_words,
+        continuations=continuations, name=kind,
+    )  # fmt: skip
+
+
+def _replaced_token(
+    config: ReplacedTokenConfig, length: int, special: SpecialTokens, vocab_size: int
+) -> MaskedLM:
+    _need_mask(config.kind, special)
+    _need_predictions(length, config.probability)
+    return replaced_token(
+        vocab_size=vocab_size, special=special, length=length, probability=config.probability,
+        mask_share=config.mask_share,
+    )  # fmt: skip
+
+
+def _span_corruption(config: SpanCorruptionConfig, length: int, special: SpecialTokens) -> SpanCorruption:
+    _need_eos_and_pad(config.kind, special)
+    settings = f"length = {length}, density = {config.density}, mean_span = {config.mean_span}"
+    try:
+        objective = SpanCorruption(
+            special=special, inputs_length=length, density=config.density, mean_span=config.mean_span
+        )
+    except ValueError as error:
+        raise RecipeError(f"{settings}: {error}") from error
+    if objective.spans > len(special.sentinels):
+        raise RecipeError(
+            f"{settings} needs {objective.spans} sentinels a row, the vocabulary has "
+            f"{len(special.sentinels)}: learn it with sentinels = {objective.spans}, "
+            "or raise mean_span or lower density"
+        )
+    return objective
+
+
+def _mixture_of_denoisers(
+    config: MixtureOfDenoisersConfig, length: int, special: SpecialTokens
+) -> MixtureOfDenoisers:
+    _need_eos_and_pad(config.kind, special)
+    modes = len(MODES) if config.mode_tokens else 0
+    needed_most = special.sentinels[-modes:] if modes else ()
+    if len(needed_most) < modes:
+        raise RecipeError(
+            f"mode_tokens need {modes} sentinels, the vocabulary has {len(special.sentinels)}: "
+            "learn it with more, or set mode_tokens = false"
+        )
+    denoisers: tuple[Denoiser, ...] = UL2
+    if config.denoisers is not None:
+        denoisers = tuple(
+            Denoiser(each.mode, each.density, each.mean_span, each.weight) for each in config.denoisers
+        )
+    try:
+        objective = MixtureOfDenoisers(
+            special=special, inputs_length=length, denoisers=denoisers, mode_tokens=needed_most
+        )
+    except ValueError as error:
+        raise RecipeError(f"length = {length}, mixture_of_denoisers: {error}") from error
+    if objective.spans + modes > len(special.sentinels):
+        beside = f" and {modes} for modes" if modes else ""
+        raise RecipeError(
+            f"length = {length}: mixture_of_denoisers needs {objective.spans} sentinels a row{beside}, the "
+            f"vocabulary has {len(special.sentinels)}: learn it with sentinels = {objective.spans + modes}, "
+            "or make length smaller"
+        )
+    return objective
+
+
+def _need_mask(kind: str, special: SpecialTokens) -> None:
+    if special.mask is None:
+        raise RecipeError(f"objective {kind} needs a vocabulary with a mask token; use one of family bert")
+
+
+def _need_predictions(length: int, probability: float) -> None:
+    if round(length * probability) < 1:
+        raise RecipeError(
+            f"probability = {probability}: masks no token of a row of {length}; "
+            f"at least {1 / length:.2g} is needed for one"
+        )
+
+
+def _need_eos_and_pad(kind: str, special: SpecialTokens) -> tuple[int, int]:
+    if special.eos is None or special.pad is None:
+        raise RecipeError(
+            f"objective {kind} needs a vocabulary with eos and pad tokens; use one of family t5"
+        )
+    return special.eos, special.pad

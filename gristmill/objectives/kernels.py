@@ -1,0 +1,286 @@
+"""The noising of rows as loops that numba compiles; each gives the bits of the NumPy code it stands for.
+
+Imported by ``compiled`` alone, since importing numba costs half a second. All kernels work on C-contiguous
+arrays. The maskings find copies of the tokens in ``input_ids`` and -100 in ``labels``; the corruption of spans
+fills its outputs. All keep to uint64 where randomness is made (numba, like NumPy, turns
+a mixture of int64 and uint64 into floats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ONE, _HALF, _LOW = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
+_WEYL = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_IGNORED = np.int32(-100)
+_BEGINS, _CONTINUES, _SPECIAL = np.uint8(0), np.uint8(1), np.uint8(2)
+
+
+def _compiled(function: F) -> F:
+    """Compile at the first call; the code is kept on disk where there is a place for it."""
+    options: dict[str, Any] = {"nogil": True, "boundscheck": False}
+    try:
+        return cast(F, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # a read-only installation and no home directory
+        return cast(F, numba.njit(**options)(function))
+
+
+@_compiled
+def _draw(key: Any, counter: int) -> Any:
+    """``randomness.draw_u64_at``: draw number ``counter`` of a key."""
+    z = key + (np.uint64(counter) + _ONE) * _WEYL
+    z = (z ^ (z >> _S30)) * _FIRST
+    z = (z ^ (z >> _S27)) * _SECOND
+    return z ^ (z >> _S31)
+
+
+@_compiled
+def _below(draw: Any, limit: int) -> Any:
+    """``randomness.below``: a 32-bit draw scaled to [0, limit)."""
+    return np.int64((draw * np.uint64(limit)) >> _HALF)
+
+
+@_compiled
+def _class_of(token: Any, classes: Any) -> Any:
+    """An id's class; ids outside the vocabulary count as the nearest inside, as ``np.take`` clips."""
+    place = int(token)
+    if place < 0:
+        place = 0
+    if place >= len(classes):
+        place = len(classes) - 1
+    return classes[place]
+
+
+@_compiled
+def _choose(
+    row: int, column: int, key: Any, mask_below: Any, random_below: Any, mask_id: Any, random_ids: Any,
+    input_ids: Any, labels: Any,
+) -> None:  # fmt: skip
+    """Make a token one to predict: its label, and what stands in its place (``masked_lm._replace``)."""
+    original = input_ids[row, column]
+    labels[row, column] = original
+    draw = _draw(key, column)
+    decision = draw & _LOW
+    # Written so that it compiles without branches: fates cannot be predicted.
+    chosen = random_ids[_below(draw >> _HALF, len(random_ids))]
+    chosen = chosen if decision < random_below else original
+    input_ids[row, column] = mask_id if decision < mask_below else chosen
+
+
+@_compiled
+def mask_tokens(
+    tokens: Any, lengths: Any, classes: Any, counts: Any, keys: Any, replacement_keys: Any, mask_below: Any,
+    random_below: Any, mask_id: Any, random_ids: Any, input_ids: Any, labels: Any,
+) -> None:  # fmt: skip
+    """Unit token: Floyd's subset of ``counts[r]`` of a row's maskable places."""
+    rows, width = tokens.shape
+    places = np.empty(width, np.int32)
+    for row in range(rows):
+        found = 0
+        for column in range(lengths[row]):
+            places[found] = column
+            found += _class_of(tokens[row, column], classes) != _SPECIAL
+        count = min(counts[row], found)
+        key = keys[row]
+        word = np.uint64(0)
+        for step in range(count):
+            if step & 1:
+                draw = word >> _HALF
+            else:
+                word = _draw(key, step >> 1)
+                draw = word & _LOW
+            last = found - count + step
+            column = places[_below(draw, last + 1)]
+            if labels[row, column] != _IGNORED:
+                column = places[last]
+            _choose(
+                row, column, replacement_keys[row], mask_below, random_below, mask_id, random_ids, input_ids,
+                labels,
+            )  # fmt: skip
+
+
+@_compiled
+def mask_words(
+    tokens: Any, lengths: Any, classes: Any, counts: Any, share: float, fractions: Any, keys: Any,
+    replacement_keys: Any, mask_below: Any, random_below: Any, mask_id: Any, random_ids: Any, input_ids: Any,
+    labels: Any,
+) -> None:  # fmt: skip
+    """Unit whole_word: words in a random order, each while it fits into what is left of the budget.
+
+    ``counts``: the budget in tokens. With ``fractions`` (iid) the budget is in words:
+    ``int(share * words + fraction)``, at most ``counts``.
+    """
+    rows, width = tokens.shape
+    starts = np.empty(width + 1, np.int32)
+    by_words = len(fractions) > 0
+    for row in range(rows):
+        words = 0
+        before = _SPECIAL
+        length = lengths[row]
+        for column in range(length):
+            kind = _class_of(tokens[row, column], classes)
+            starts[words] = column
+            words += (kind == _BEGINS) | ((kind == _CONTINUES) & (before == _SPECIAL))
+            before = kind
+        left = counts[row]
+        if by_words:
+            left = min(left, np.int64(share * words + fractions[row]))
+        key, replacement_key = keys[row], replacement_keys[row]
+        draws = np.uint64(0)
+        for step in range(words):
+            if left <= 0:
+                break
+            if step & 1:
+                draw = draws >> _HALF
+            else:
+                draws = _draw(key, step >> 1)
+                draw = draws & _LOW
+            pick = step + _below(draw, words - step)
+            start = starts[pick]
+            starts[pick] = starts[step]
+            end = start + 1
+            while end < length and _class_of(tokens[row, end], classes) == _CONTINUES:
+                end += 1
+            size = 1 if by_words else end - start
+            if size > left:
+                continue
+            left -= size
+            for column in range(start, end):
+                _choose(
+                    row, column, replacement_key, mask_below, random_below, mask_id, random_ids, input_ids,
+                    labels,
+                )  # fmt: skip
+
+
+@_compiled
+def mask_spans(
+    tokens: Any, lengths: Any, classes: Any, counts: Any, thresholds: Any, keys: Any, replacement_keys: Any,
+    mask_below: Any, random_below: Any, mask_id: Any, random_ids: Any, input_ids: Any, labels: Any,
+) -> None:  # fmt: skip
+    """Unit span: spans of words from random places until ``counts[r]`` tokens are chosen."""
+    rows, width = tokens.shape
+    places, word_at = np.empty(width, np.int32), np.empty(width, np.int32)
+    starts, ends = np.empty(width, np.int32), np.empty(width, np.int32)
+    for row in range(rows):
+        words = found = 0
+        after_special = True
+        for column in range(lengths[row]):
+            kind = _class_of(tokens[row, column], classes)
+            if kind == _SPECIAL:
+                after_special = True
+                continue
+            if kind != _CONTINUES or after_special:
+                starts[words] = column
+                words += 1
+            ends[words - 1] = column + 1
+            places[found] = column
+            word_at[found] = words - 1
+            found += 1
+            after_special = False
+        left = min(counts[row], found)
+        attempt = 0
+        while left > 0:
+            draw = _draw(keys[row], attempt)
+            attempt += 1
+            anchor = _below(draw >> _HALF, found)
+            if labels[row, places[anchor]] != _IGNORED:
+                continue
+            span = 1
+            for threshold in thresholds:
+                span += (draw & _LOW) >= threshold
+            first = word_at[anchor]
+            for word in range(first, min(first + span, words)):
+                if word > first and starts[word] != ends[word - 1]:
+                    break
+                for column in range(starts[word], ends[word]):
+                    if left > 0 and labels[row, column] == _IGNORED:
+                        _choose(
+                            row, column, replacement_keys[row], mask_below, random_below, mask_id, random_ids,
+                            input_ids, labels,
+                        )  # fmt: skip
+                        left -= 1
+
+
+@_compiled
+def _piece_ends(key: Any, items: int, pieces: int, marks: Any, ends: Any) -> None:
+    """A uniform cut of ``items`` into ``pieces``: Floyd's subset of the borders, then in order.
+
+    ``marks`` is all 0 before and after.
+    """
+    cuts = pieces - 1
+    word = np.uint64(0)
+    for step in range(cuts):
+        if step & 1:
+            draw = word >> _HALF
+        else:
+            word = _draw(key, step >> 1)
+            draw = word & _LOW
+        last = items - 1 - cuts + step
+        border = _below(draw, last + 1)
+        if marks[border]:
+            border = last
+        marks[border] = 1
+    octets = marks.view(np.uint64)
+    found = 0
+    group = 0
+    while found < cuts:
+        if octets[group]:
+            for place in range(8 * group, 8 * group + 8):
+                ends[found] = place + 1
+                found += marks[place]
+            octets[group] = 0
+        group += 1
+    ends[cuts] = items
+
+
+@_compiled
+def corrupt_spans(
+    tokens: Any, noise: Any, spans: Any, kept: Any, kept_keys: Any, noise_keys: Any, sentinels: Any, lead: Any,
+    eos: int, pad: int, input_ids: Any, labels: Any,
+) -> None:  # fmt: skip
+    """``span_corruption.corrupt``: rows with ``spans`` spans of ``noise`` tokens replaced by sentinels."""
+    rows, width = tokens.shape
+    marks = np.zeros(8 * (width // 8 + 1), np.uint8)
+    kept_ends, noise_ends = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
+    for row in range(rows):
+        pieces = spans[row]
+        if pieces:
+            _piece_ends(kept_keys[row], kept[row], pieces, marks, kept_ends)
+            _piece_ends(noise_keys[row], noise[row], pieces, marks, noise_ends)
+        source = into = onto = 0
+        if lead[row] >= 0:
+            input_ids[row, 0] = lead[row]
+            into = 1
+        done_kept = done_noise = 0
+        for piece in range(pieces):
+            for place in range(source, source + kept_ends[piece] - done_kept):
+                input_ids[row, into] = tokens[row, place]
+                into += 1
+            source += kept_ends[piece] - done_kept
+            done_kept = kept_ends[piece]
+            input_ids[row, into] = sentinels[piece]
+            into += 1
+            labels[row, onto] = sentinels[piece]
+            onto += 1
+            for place in range(source, source + noise_ends[piece] - done_noise):
+                labels[row, onto] = tokens[row, place]
+                onto += 1
+            source += noise_ends[piece] - done_noise
+            done_noise = noise_ends[piece]
+        if pieces == 0 and kept[row]:  # a single token: kept, with a target of one sentinel
+            input_ids[row, into] = tokens[row, 0]
+            into += 1
+            labels[row, onto] = sentinels[0]
+            onto += 1
+        input_ids[row, into] = eos
+        input_ids[row, into + 1 :] = pad
+        labels[row, onto] = eos
+        labels[row, onto + 1 :] = _IGNORED

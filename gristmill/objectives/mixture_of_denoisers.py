@@ -1,0 +1,147 @@
+"""UL2's mixture of denoisers (Tay et al. 2023, "UL2: Unifying Language Learning Paradigms", section 3.1).
+
+Each row is corrupted by one denoiser, drawn by weight. All are T5's span corruption with other numbers:
+
+- R (regular): mean span 3 or 8, 15 % of the tokens.
+- S (sequential): the last quarter of the row as one span, a prefix language model. T5's law with one span
+  puts it at the end, since rows begin with kept tokens.
+- X (extreme): mean span 3 or 8 and half of the tokens, or mean span 64 and 15 % or half.
+
+These seven, equally often, are the paper's table. An input begins with its mode's token; the released model
+uses the texts [NLU] for R, [S2S] for S and [NLG] for X, here the vocabulary's last three sentinels stand for
+them, in that order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill import randomness
+from gristmill.objectives.span_corruption import (
+    check_lengths,
+    corrupt,
+    noise_counts,
+    noise_keys,
+    raw_length,
+    reconstruct,
+)
+from gristmill.objectives.special import SpecialTokens
+
+#: Modes in the order of their tokens.
+MODES = ("R", "S", "X")
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """One way to corrupt a row: ``density`` of its tokens in spans of ``mean_span`` (None: one, at the end)."""
+
+    mode: str
+    density: float
+    mean_span: float | None
+    weight: float = 1.0
+
+
+#: The paper's table of settings.
+UL2 = (
+    Denoiser("R", 0.15, 3.0),
+    Denoiser("R", 0.15, 8.0),
+    Denoiser("S", 0.25, None),
+    Denoiser("X", 0.5, 3.0),
+    Denoiser("X", 0.5, 8.0),
+    Denoiser("X", 0.15, 64.0),
+    Denoiser("X", 0.5, 64.0),
+)
+
+
+@dataclass(frozen=True)
+class MixtureOfDenoisers:
+    """Corrupts each row by one of ``denoisers``.
+
+    Rows are stored once for all denoisers, ``raw_length`` tokens: the most that every denoiser's input has
+    room for. The paper packs each denoiser's rows by itself, so its inputs of high density are fuller.
+    ``spans``: sentinels the greediest denoiser needs. ``mode_tokens``: ids for R, S and X, or none.
+    """
+
+    special: SpecialTokens
+    inputs_length: int
+    denoisers: tuple[Denoiser, ...] = UL2
+    mode_tokens: tuple[int, ...] = ()
+    raw_length: int = field(init=False)
+    targets_length: int = field(init=False)
+    spans: int = field(init=False)
+
+    name = "mixture_of_denoisers"
+
+    def __post_init__(self) -> None:
+        room = self.inputs_length - (1 if self.mode_tokens else 0)
+        # A mean span no row reaches is one span.
+        raw = min(
+            raw_length(room, each.density, each.mean_span or float(self.inputs_length))
+            for each in self.denoisers
+        )
+        noise, spans = self._counts(np.full(len(self.denoisers), raw), np.arange(len(self.denoisers)))
+        for each, amount in zip(self.denoisers, noise.tolist(), strict=True):
+            if each.mean_span is not None and round(amount / each.mean_span) > raw - amount:
+                raise ValueError(
+                    f"{amount} of {raw} tokens are noise, too many to be cut into spans of {each.mean_span:g}"
+                )
+        object.__setattr__(self, "raw_length", raw)
+        object.__setattr__(self, "spans", int(spans.max()))
+        object.__setattr__(self, "targets_length", int((noise + spans).max()) + 1)
+
+    def __call__(
+        self,
+        tokens: NDArray[Any],
+        lengths: NDArray[np.int32],
+        sample_ids: NDArray[np.uint64],
+        *,
+        seed: int,
+        epoch: int,
+    ) -> dict[str, NDArray[Any]]:
+        """The columns of :class:`~gristmill.objectives.span_corruption.SpanCorruption`, and ``denoiser`` (B,)
+        int32: its number. A row too short for its denoiser is left whole, as there.
+        """
+        long_lengths = lengths.astype(np.int64)
+        check_lengths(long_lengths, self.raw_length)
+        denoiser = self._draw(sample_ids, seed, epoch)
+        lead = None
+        if self.mode_tokens:
+            modes = [self.mode_tokens[MODES.index(each.mode)] for each in self.denoisers]
+            lead = np.asarray(modes, np.int64)[denoiser]
+        made = corrupt(
+            tokens,
+            long_lengths,
+            self._counts(long_lengths, denoiser),
+            noise_keys(self.name, seed, epoch, sample_ids),
+            special=self.special,
+            inputs_length=self.inputs_length,
+            targets_length=self.targets_length,
+            lead=lead,
+        )
+        return {**made, "denoiser": denoiser.astype(np.int32)}
+
+    def reconstruct(
+        self, input_ids: NDArray[Any], labels: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """Tokens (B, raw_length) and lengths (B,) that the inputs and labels were made from."""
+        before = 1 if self.mode_tokens else 0
+        return reconstruct(input_ids[:, before:], labels, self.special, self.raw_length)
+
+    def _counts(
+        self, lengths: NDArray[np.int64], denoiser: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        density = np.array([each.density for each in self.denoisers])[denoiser]
+        mean = np.array([each.mean_span or np.inf for each in self.denoisers])[denoiser]
+        return noise_counts(lengths, density, mean)
+
+    def _draw(self, sample_ids: NDArray[np.uint64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """(B,) the number of each row's denoiser, by weight at a resolution of 2^-32."""
+        keys = randomness.sample_keys(seed, f"{self.name}.choice", epoch, sample_ids)
+        weights = np.array([each.weight for each in self.denoisers])
+        limits = np.rint(np.cumsum(weights)[:-1] / weights.sum() * 2.0**32).astype(np.uint64)
+        drawn = np.searchsorted(limits, randomness.draw_u32(keys, 1)[:, 0], side="right")
+        return drawn.astype(np.int64)

@@ -1,0 +1,182 @@
+"""Pairs of segments for BERT's next-sentence and ALBERT's sentence-order prediction: which tokens make a pair.
+
+The law of ``create_instances_from_document`` and ``truncate_seq_pair`` in ``bert/create_pretraining_data.py``
+(Devlin et al. 2019, section 3.1, task 2) and of the function of that name in ALBERT's (Lan et al. 2020, section
+3.1). A document is a list of segments (sentences), walked from its beginning:
+
+- segments are gathered until they reach the target length, which is the longest possible, or for a share of
+  the documents a random one, drawn once a document;
+- A is the first one or more of them, B what follows (*next*), or, half of the time, something else. next_sentence:
+  a run of segments from another document, found in at most 10 tries; the segments that B would have had are
+  put back. sentence_order: A and B exchanged.
+- Where only one segment was gathered B comes from another document in both laws, so labels are not half and
+  half.
+- The longer of A and B is cut, each token at its front or its end by the toss of a coin, until both fit.
+
+So every token of a document stands in exactly one A or B of its own pairs, or was cut off. What differs from
+the originals is the chance alone: draws are keyed by the document's id, and pairs are not shuffled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill import randomness
+
+Ints = NDArray[np.int64]
+Law = Literal["next_sentence", "sentence_order"]
+_TRIES = 10
+_DRAWS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs in the order of their documents.
+
+    first, second: (P, 2) places [start, stop) of A and B in the flat tokens, after cutting. label: (P,) int32,
+    1 where B is not what follows A. borrowed: (P,) bool, B is another document's. document: (P,) number of the
+    document; offset: (P,) where the pair's first gathered segment begins in it, in tokens.
+    """
+
+    first: Ints
+    second: Ints
+    label: NDArray[np.int32]
+    borrowed: NDArray[np.bool_]
+    document: Ints
+    offset: Ints
+
+
+class _Draws:
+    """The endless draws of one document, one after another."""
+
+    def __init__(self, key: int) -> None:
+        self._key = np.array([key], np.uint64)
+        self._values: list[int] = []
+        self._next = 0
+
+    def bits(self) -> int:
+        """64 random bits."""
+        if self._next == len(self._values):
+            count = len(self._values)
+            counters = np.arange(count, count + _DRAWS_AT_ONCE)
+            self._values += randomness.draw_u64_at(np.repeat(self._key, _DRAWS_AT_ONCE), counters).tolist()
+        self._next += 1
+        return self._values[self._next - 1]
+
+    def below(self, limit: int) -> int:
+        """Uniform in [0, limit)."""
+        return ((self.bits() >> 32) * limit) >> 32
+
+    def chance(self, share: float) -> bool:
+        """True for a share of the calls."""
+        return (self.bits() >> 32) < share * 2**32
+
+    def heads(self, tosses: int) -> int:
+        """How many of so many coins show heads."""
+        full, rest = divmod(tosses, 64)
+        count = sum(self.bits().bit_count() for _ in range(full))
+        return count + (self.bits() & ((1 << rest) - 1)).bit_count() if rest else count
+
+
+def make_pairs(
+    segment_offsets: Ints,
+    document_offsets: Ints,
+    documents: NDArray[np.uint64],
+    *,
+    law: Law,
+    length: int,
+    short_sequences: float,
+    seed: int,
+    epoch: int,
+) -> Pairs:
+    """Pair the segments of documents for rows ``[CLS] A [SEP] B [SEP]`` of ``length`` tokens.
+
+    segment_offsets: (S + 1,) where segments begin in the flat tokens; none is empty. document_offsets:
+    (D + 1,) where documents begin in the segments; none is empty. documents: (D,) ids, which with ``seed`` and
+    ``epoch`` key the draws. A pair depends on its document and, where B is borrowed, on the list of documents.
+    """
+    bounds, borders = segment_offsets.tolist(), document_offsets.tolist()
+    keys = randomness.sample_keys(seed, f"{law}.pairs", epoch, documents).tolist()
+    found: list[tuple[int, ...]] = []
+    for number, key in enumerate(keys):
+        found += _pairs_of(number, _Draws(key), bounds, borders, law, length - 3, short_sequences)
+    table = np.array(found, np.int64).reshape(-1, 8)
+    return Pairs(
+        table[:, 0:2], table[:, 2:4], table[:, 4].astype(np.int32), table[:, 5].astype(np.bool_), table[:, 6],
+        table[:, 7],
+    )  # fmt: skip
+
+
+def _pairs_of(
+    number: int, draws: _Draws, bounds: list[int], borders: list[int], law: Law, room: int, short: float
+) -> list[tuple[int, ...]]:
+    """The pairs of one document as rows of the table of :func:`make_pairs`."""
+    begin, stop = borders[number], borders[number + 1]
+    target = 2 + draws.below(room - 1) if draws.chance(short) else room
+    made: list[tuple[int, ...]] = []
+    chunk = segment = begin  # the segments of the chunk are [chunk, segment]
+    while segment < stop:
+        if segment < stop - 1 and bounds[segment + 1] - bounds[chunk] < target:
+            segment += 1
+            continue
+        gathered = segment + 1 - chunk
+        split = chunk + (1 if gathered == 1 else 1 + draws.below(gathered - 1))
+        a, b = (bounds[chunk], bounds[split]), (bounds[split], bounds[segment + 1])
+        following = segment + 1
+        other = borrowed = gathered == 1
+        if gathered > 1 and draws.chance(0.5):
+            other = True
+            borrowed = law == "next_sentence"
+        if borrowed:
+            b = _elsewhere(number, draws, bounds, borders, target - (a[1] - a[0]))
+            following = split  # the rest is put back
+        elif other:
+            a, b = b, a
+        a, b = _cut(a, b, room, draws)
+        made.append((*a, *b, int(other), int(borrowed), number, bounds[chunk] - bounds[begin]))
+        chunk = segment = following
+    return made
+
+
+def _elsewhere(
+    number: int, draws: _Draws, bounds: list[int], borders: list[int], wanted: int
+) -> tuple[int, int]:
+    """Segments from a random one of another document on, until there are ``wanted`` tokens or it ends.
+
+    After ten draws of the same document it is that one, as in BERT's code.
+    """
+    other = number
+    for _ in range(_TRIES):
+        other = draws.below(len(borders) - 1)
+        if other != number:
+            break
+    begin, stop = borders[other], borders[other + 1]
+    first = begin + draws.below(stop - begin)
+    last = first + 1
+    while last < stop and bounds[last] - bounds[first] < wanted:
+        last += 1
+    return bounds[first], bounds[last]
+
+
+def _cut(
+    a: tuple[int, int], b: tuple[int, int], room: int, draws: _Draws
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Both within ``room`` tokens: always one token off the longer (off B when they are equal), at either end.
+
+    Only the number of tokens each loses at its front is up to chance, so coins are tossed together.
+    """
+    longer_a = (a[1] - a[0]) - (b[1] - b[0])
+    excess = max(0, (a[1] - a[0]) + (b[1] - b[0]) - room)
+    uneven = min(excess, abs(longer_a))
+    rest = excess - uneven
+    off_a = (uneven if longer_a > 0 else 0) + rest // 2
+    off_b = (uneven if longer_a <= 0 else 0) + rest - rest // 2
+    front_a, front_b = draws.heads(off_a), draws.heads(off_b)
+    return (
+        (a[0] + front_a, a[1] - (off_a - front_a)),
+        (b[0] + front_b, b[1] - (off_b - front_b)),
+    )

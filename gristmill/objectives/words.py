@@ -1,0 +1,72 @@
+"""Which tokens of a row make a word: what whole-word and span masking choose from."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gristmill.errors import ArtefactError
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+#: Classes of ids: a token that begins a word, one that goes on with it, one that is never masked.
+BEGINS, CONTINUES, SPECIAL = np.uint8(0), np.uint8(1), np.uint8(2)
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """The words of a batch, row after row. Places are flat: row * width + column.
+
+    A word is a token that begins one with the continuing tokens right behind it; behind a special token or at
+    a row's beginning a continuing token begins a word too. (BERT's code would join it to the last word before
+    the special token.) No word holds a special token.
+
+    start, end: (W,) places of a word's first token and behind its last. run_end: (W,) number of the first
+    later word that does not stand directly behind the one before it. first, count: (B,) a row's words.
+    """
+
+    start: Ints
+    end: Ints
+    run_end: Ints
+    first: Ints
+    count: Ints
+
+
+def word_table(classes: NDArray[np.uint8]) -> WordTable:
+    """Find the words of rows of token classes (B, width), where padding is SPECIAL."""
+    rows, width = classes.shape
+    special = classes == SPECIAL
+    after_special = np.ones_like(special)
+    after_special[:, 1:] = special[:, :-1]
+    begins = ~special & ((classes == BEGINS) | after_special)
+    count = np.count_nonzero(begins, axis=1).astype(np.int64)
+    first = np.cumsum(count) - count
+    start = np.flatnonzero(begins)
+    # A word ends where the next word or a special token begins, or the row ends.
+    stops = np.flatnonzero(begins | special)
+    behind = np.append(stops, rows * width)[np.searchsorted(stops, start, side="right")]
+    end = np.minimum(behind, (start // max(width, 1) + 1) * width)
+    opens_run = after_special.reshape(-1)[start]
+    borders = np.append(np.flatnonzero(opens_run), len(start))
+    run_end = borders[np.searchsorted(borders, np.arange(len(start)), side="right")]
+    return WordTable(start, end, run_end, first, count)
+
+
+def pack_flags(flags: Bools) -> str:
+    """One bit an id as text that a manifest can carry; :func:`unpack_flags` undoes it."""
+    return base64.b64encode(np.packbits(flags).tobytes()).decode("ascii")
+
+
+def unpack_flags(text: Any, size: int) -> Bools:
+    """(size,) flags of :func:`pack_flags`. ArtefactError when it is not such a text."""
+    try:
+        packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(f"continuations are not base64 text ({error})") from error
+    if len(packed) != -(-size // 8):
+        raise ArtefactError(f"continuations of {len(packed)} bytes for a vocabulary of {size} ids")
+    return np.unpackbits(packed, count=size).astype(np.bool_)
