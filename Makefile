@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/gristmill run recipes/demo.toml
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .

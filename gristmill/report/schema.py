@@ -96,6 +96,14 @@ class Repeats(Part):
     rejected: int = 0
 
 
+class Edited(Part):
+    """What one edit took out of documents that passed every rule: documents, places, characters."""
+
+    documents: int = 0
+    count: int = 0
+    characters: int = 0
+
+
 class EvaluationTask(Part):
     """One task's items that were looked for, and how many met how many documents."""
 
@@ -185,6 +193,7 @@ class CleanReport(Part):
     length_histogram: LengthHistogram | None = None
     scores: dict[str, ScoreHistogram] = {}
     duplicates: Duplicates | None = None
+    edits: dict[str, Edited] = {}
     line_dedup: Repeats | None = None
     decontamination: Contamination | None = None
     sampling: dict[str, SourceSampling] = {}

@@ -14,7 +14,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.recipe import MinHashConfig
+from gristmill.recipe import CleanConfig, MinHashConfig
 from pipelines.clean import _band_rows, _EdgeWriter
 from pipelines.columnar import BlockCoder, ResolveBuckets, _resolve_bucket, bucket_count, partition
 from pipelines.count_words import COUNT_SCHEMA, combine
@@ -112,10 +112,14 @@ def test_word_counts_do_not_depend_on_the_order_of_blocks(
 def _keys(numbers: list[int], seed: int) -> pa.RecordBatch:
     """Key columns of some documents, with few distinct bands so that many meet."""
     rng = np.random.default_rng([seed, *numbers])
-    columns = [np.array(numbers, np.int64), *rng.integers(0, 4, (3 + 3, len(numbers)), np.uint64)]
-    arrays = [pa.array(column) for column in columns]
-    arrays.insert(4, pa.array(rng.random(len(numbers)) < 0.9))
-    return pa.RecordBatch.from_arrays(arrays, schema=key_schema(3))
+    clean = CleanConfig(minhash=MinHashConfig(bands=3, rows=1))
+    columns = {
+        field.name: pa.array(rng.integers(0, 4, len(numbers), np.uint64)).cast(field.type)
+        for field in key_schema(clean)
+    }
+    columns["document"] = pa.array(numbers, pa.int64())
+    columns["has_bands"] = pa.array(rng.random(len(numbers)) < 0.9)
+    return pa.RecordBatch.from_pydict(columns, schema=key_schema(clean))
 
 
 def test_edge_files_do_not_depend_on_the_order_of_blocks(tmp_path: Path) -> None:
