@@ -21,6 +21,7 @@ from gristmill.manifest import (
     manifest_digest,
     write_manifest,
 )
+from gristmill.objectives import Objective
 from gristmill.objectives.words import pack_flags
 from gristmill.recipe import Masking, Recipe
 from gristmill.shards import open_shard, write_dataset_files
@@ -60,7 +61,7 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
     watch = Stopwatch()
     vocab_directory = layout.vocab_dir(recipe.output, config.vocab)
     vocabulary = Vocabulary.load(vocab_directory)
-    objective_of(config, vocabulary)  # refuse impossible settings before any work
+    objective = objective_of(config, vocabulary)  # refuses impossible settings before any work
     units = make_units(layout.clean_dir(recipe.output))
     total = sum(unit.weight for unit in units)
     staging = _begin(directory, directories, print_)
@@ -90,7 +91,7 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
     report = {
         "stage": "build", "name": name, "objective": config.objective.kind, "length": config.length,
         "kind": "examples" if config.materialize else "sequences", **totals,
-        "samples": _samples(directories[0], accounts, config.objective.kind, vocabulary),
+        "samples": _samples(directories[0], accounts, config.objective.kind, objective, recipe.seed, vocabulary),
     }  # fmt: skip
     storage.write_json(storage.join(directory, "report.json"), report)
     watch.write(directory)
@@ -165,12 +166,22 @@ def _schema(path: str) -> pa.Schema:
 
 
 def _samples(
-    directory: str, accounts: list[dict[str, Any]], kind: str, vocabulary: Vocabulary
+    directory: str,
+    accounts: list[dict[str, Any]],
+    kind: str,
+    objective: Objective,
+    seed: int,
+    vocabulary: Vocabulary,
 ) -> list[dict[str, Any]]:
-    """The first rows of the first shard that has any, decoded."""
+    """The first rows of the first shard that has any, decoded; sequences with their noise of the first epoch."""
     name = next(account["train"]["file"]["name"] for account in accounts if account["train"]["file"]["rows"])
-    columns = open_shard(storage.join(directory, name)).columns
+    columns = {
+        key: values[:SAMPLES] for key, values in open_shard(storage.join(directory, name)).columns.items()
+    }
+    if "labels" not in columns:
+        rows = (columns["input_ids"], columns["length"], columns["sample_id"])
+        columns |= objective(*rows, seed=seed, epoch=0)
     return [
         render_example(vocabulary, kind, {key: values[row] for key, values in columns.items()})
-        for row in range(min(SAMPLES, len(columns["length"])))
+        for row in range(len(columns["length"]))
     ]

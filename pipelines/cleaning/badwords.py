@@ -52,7 +52,7 @@ class BadWords:
     @property
     def bounds(self) -> tuple[Bound, ...]:
         """``found`` is 1 for a document with a bad word that is not let through; NaN without a list."""
-        return (Bound("found", upper=0.0, axis=Axis(0, 1, bins=2)),)
+        return (Bound("found", upper=0.0, axis=Axis(-0.5, 1.5, bins=2)),)
 
     def score(self, analysis: Analysis) -> Scores:
         """``found``."""

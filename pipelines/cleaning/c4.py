@@ -106,9 +106,9 @@ class C4:
         """
         least = self.config.min_sentences
         return (
-            Bound("lorem_ipsum", upper=0.0, axis=Axis(0, 1, bins=2)),
-            Bound("curly_bracket", upper=0.0, axis=Axis(0, 1, bins=2)),
-            Bound("sentences", lower=least, axis=Axis(0, least or 1, bins=least or 1)),
+            Bound("lorem_ipsum", upper=0.0, axis=Axis(-0.5, 1.5, bins=2)),
+            Bound("curly_bracket", upper=0.0, axis=Axis(-0.5, 1.5, bins=2)),
+            Bound("sentences", lower=least, axis=Axis(0, (least or 0) + 1, bins=(least or 0) + 1)),
         )
 
     def edit(self, analysis: Analysis) -> Edited:

@@ -74,7 +74,7 @@ class Url:
     @property
     def bounds(self) -> tuple[Bound, ...]:
         """1 for an address that is listed; ``soft_words`` is a count."""
-        yes_or_no = Axis(0, 1, bins=2)
+        yes_or_no = Axis(-0.5, 1.5, bins=2)
         return (
             *(Bound(name, upper=0.0, axis=yes_or_no) for name in ("domain", "subdomain", "prefix", "word")),
             Bound("soft_words", upper=self.config.soft_words - 1.0, axis=Axis(0, 8, bins=8)),
