@@ -1,0 +1,124 @@
+"""One line for what pydantic found wrong: the key, the value, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import types
+import typing
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from gristmill.recipe.base import (
+    suggestion,
+)
+
+#: Characters of a wrong value that an error repeats.
+_LONGEST_SHOWN = 80
+
+
+def explain(error: ValidationError, whole: type[BaseModel]) -> str:
+    """One line for the first problem of a ValidationError, and how many more there are.
+
+    ``whole`` is the model of a recipe. Unknown keys come first: a misspelt key is the likely reason that another one is
+    missing.
+    """
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    text = _problem(problems[0], whole)
+    return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
+
+
+def _problem(problem: ErrorDetails, whole: type[BaseModel]) -> str:
+    kind, message, context = (
+        problem["type"],
+        problem["msg"].removeprefix("Value error, "),
+        problem.get("ctx", {}),
+    )
+    where, _ = _walk(problem["loc"], whole)
+    key = ".".join(where)
+    if kind == "extra_forbidden":
+        section = f"[{'.'.join(where[:-1])}]" if len(where) > 1 else "the recipe"
+        unknown = str(problem["loc"][-1])
+        _, models = _walk(problem["loc"][:-1], whole)
+        return f"unknown key {unknown!r} in {section}{suggestion(unknown, _keys_of(models))}"
+    if kind == "missing":
+        return f"{key}: this key is required"
+    if kind == "union_tag_not_found":
+        return f"{key}: the key 'kind' is required"
+    if kind == "string_pattern_mismatch" and problem["loc"][-1] in ("name", "[key]"):
+        return f"{key}: {problem['input']!r} is not a name: use lower-case letters, digits, - and _"
+    if kind == "value_error":
+        return f"{key}: {message}" if key else message
+    if kind == "union_tag_invalid":
+        key, value, choices = f"{key}.kind", context["tag"], context["expected_tags"]
+        message = f"should be one of {choices}{_closest(value, choices)}"
+    elif kind == "literal_error":
+        value = problem["input"]
+        message = f"should be {context['expected']}{_closest(value, context['expected'])}"
+    elif kind in ("model_type", "dict_type", "model_attributes_type"):
+        value, message = problem["input"], f"a table was expected: [{key}] or {{ ... }}"
+    else:
+        value, message = problem["input"], f"{message[:1].lower()}{message[1:]}"
+    return f"{key} = {_shown(value)}: {message}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _closest(word: Any, quoted: str) -> str:
+    """``; did you mean 'x'?`` for a close one of the names that stand quoted in a message of pydantic's."""
+    close = difflib.get_close_matches(str(word), re.findall(r"'([^']*)'", quoted), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _walk(location: tuple[str | int, ...], whole: type[BaseModel]) -> tuple[list[str], list[Any]]:
+    """A place as a recipe has it, without pydantic's marks, and the types its value may have."""
+    shown: list[str] = []
+    models: list[Any] = [whole]
+    for part in location:
+        following: list[Any] = []
+        tag = False
+        for model in models:
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                if isinstance(part, str) and part in model.model_fields:
+                    following += _alternatives(model.model_fields[part].annotation)
+                else:  # a discriminator's tag stays at the same table
+                    kind = model.model_fields.get("kind")
+                    if kind is not None and part in typing.get_args(kind.annotation):
+                        following.append(model)
+                        tag = True
+            elif typing.get_origin(model) is dict:
+                following += _alternatives(typing.get_args(model)[1])
+            elif typing.get_origin(model) is list:
+                following += _alternatives(typing.get_args(model)[0])
+        if not tag and part != "[key]":
+            plain = isinstance(part, int) or re.fullmatch(r"[A-Za-z0-9_-]+", part)
+            shown.append(str(part) if plain else json.dumps(part))  # quoted as TOML does
+        models = following
+    return shown, models
+
+
+def _keys_of(models: list[Any]) -> list[str]:
+    return [
+        key
+        for model in models
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for key in model.model_fields
+    ]
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """An annotation as the list of types it allows."""
+    if typing.get_origin(annotation) is Annotated:
+        return _alternatives(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [option for part in typing.get_args(annotation) for option in _alternatives(part)]
+    return [annotation]

@@ -1,0 +1,119 @@
+"""The whole file: read, checked, its names referring to something, its paths resolved."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import (
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from gristmill import storage
+from gristmill.errors import RecipeError
+from gristmill.recipe.base import (
+    Name,
+    Section,
+    suggestion,
+)
+from gristmill.recipe.build import BuildConfig
+from gristmill.recipe.cleaning import CleanConfig, change_rule_files
+from gristmill.recipe.explain import explain
+from gristmill.recipe.sources import CorpusConfig
+from gristmill.recipe.training import OBJECTIVES_OF_MODEL, FinetuneConfig, PretrainConfig, no_model_for
+from gristmill.recipe.vocab import VocabConfig
+
+
+class Recipe(Section):
+    """What one run is made of; every other section is a table of its own."""
+
+    name: Name = Field(description="Of the run, for its report.")
+    output: str = Field(min_length=1, description="The run directory.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="All chance follows from it: noise, order, weights."
+    )
+    corpus: CorpusConfig = Field(description="The raw text.")
+    clean: CleanConfig = Field(CleanConfig(), description="Rules and duplicates.")
+    vocab: dict[Name, VocabConfig] = Field({}, description="Vocabularies by name.")
+    build: dict[Name, BuildConfig] = Field({}, description="Datasets by name.")
+    pretrain: dict[Name, PretrainConfig] = Field({}, description="Models by name.")
+    finetune: dict[Name, FinetuneConfig] = Field({}, description="Labelled tasks by name.")
+
+    @model_validator(mode="after")
+    def _names_refer_to_something(self) -> Recipe:
+        names = [source.name for source in self.corpus.sources]
+        if len(set(names)) < len(names):
+            raise ValueError(f"corpus.sources: two sources have one name ({', '.join(sorted(names))})")
+        for name in self.clean.sampling:
+            _refer("clean.sampling", name, dict.fromkeys(names), "corpus.sources")
+        for name, build in self.build.items():
+            _refer(f"build.{name}.vocab", build.vocab, self.vocab, "vocab")
+        for name, pretrain in self.pretrain.items():
+            _refer(f"pretrain.{name}.data", pretrain.data, self.build, "build")
+            kind = self.build[pretrain.data].objective.kind
+            if kind not in OBJECTIVES_OF_MODEL[pretrain.model]:
+                raise ValueError(
+                    f"pretrain.{name}.data = {pretrain.data!r}: {no_model_for(kind, pretrain.model)}"
+                )
+        for name, finetune in self.finetune.items():
+            _refer(f"finetune.{name}.pretrained", finetune.pretrained, self.pretrain, "pretrain")
+        return self
+
+
+def _refer(key: str, value: str, defined: dict[str, Any], section: str) -> None:
+    if value not in defined:
+        raise ValueError(f"{key} = {value!r}: there is no [{section}.{value}]" + suggestion(value, defined))
+
+
+def load_recipe(path: str, output: str | None = None) -> Recipe:
+    """Read and check a recipe; ``output`` overrides its own. RecipeError, one line, for anything wrong in it."""
+    try:
+        data = tomllib.loads(storage.read_bytes(path).decode("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text") from error
+    except Exception as error:
+        raise RecipeError(str(error)) from error
+    if output is not None:
+        data["output"] = output
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {explain(error, Recipe)}") from error
+    return _with_paths(recipe, os.path.dirname(path))
+
+
+def _with_paths(recipe: Recipe, folder: str) -> Recipe:
+    """The recipe with its input paths made relative to where the command runs."""
+
+    def resolve(path: str) -> str:
+        return path if storage.is_remote(path) or os.path.isabs(path) else storage.join(folder, path)
+
+    sources = [source.located(resolve) for source in recipe.corpus.sources]
+    finetune = {
+        name: task.model_copy(update={key: resolve(getattr(task, key)) for key in ("train", "dev", "test")})
+        for name, task in recipe.finetune.items()
+    }
+    corpus = recipe.corpus.model_copy(update={"sources": sources})
+    rules = {name: change_rule_files(options, resolve) for name, options in recipe.clean.rules.items()}
+    clean = _with_clean_paths(recipe.clean.model_copy(update={"rules": rules}), resolve)
+    return recipe.model_copy(update={"corpus": corpus, "clean": clean, "finetune": finetune})
+
+
+def _with_clean_paths(clean: CleanConfig, resolve: Callable[[str], str]) -> CleanConfig:
+    """The clean section with the paths of earlier runs and evaluation files resolved."""
+    tasks = [
+        task.model_copy(update={"paths": [resolve(path) for path in task.paths]})
+        for task in clean.decontaminate.tasks
+    ]
+    return clean.model_copy(
+        update={
+            "dedup": clean.dedup.model_copy(update={"seen": [resolve(path) for path in clean.dedup.seen]}),
+            "decontaminate": clean.decontaminate.model_copy(update={"tasks": tasks}),
+        }
+    )
