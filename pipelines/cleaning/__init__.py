@@ -10,6 +10,7 @@
 ``analysis``           one analysis of a batch that every rule reads: words and their features as flat arrays
 ``rules``              what a rule and an edit are: scores, bounds, reasons, what was taken out
 ``registry``           the rules by name, made from a recipe's options; rules of the user's own
+``language_detection``  which language a text is in
 ``by_language``        any rule with other options for some languages
 ``ruleset``            the rules of one recipe put to a batch, with the reasons and histograms for the report
 ``kernels``            compiling inner loops (``repeated_words``, ``hash_table``, ``characters``,

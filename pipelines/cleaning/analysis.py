@@ -27,7 +27,7 @@ from pipelines.cleaning.punctuation import PUNCTUATION
 from pipelines.cleaning.words import MODES, Splitters, WordMode
 
 if TYPE_CHECKING:
-    from pipelines.cleaning.language import Languages
+    from pipelines.cleaning.language_detection import Languages
 
 Bools = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ class Analyzer:
         max_characters: int = MAX_CHUNK_CHARACTERS,
     ) -> None:
         """``words`` names how chunks are split (``words.MODES``), ``language`` whose words they are where
-        that makes a difference ("auto": each document's own, as found by ``language.detect``).
+        that makes a difference ("auto": each document's own, as found by ``language_detection``).
 
         RecipeError for a name that is not there, or a splitter whose package is not installed.
         """
@@ -220,7 +220,7 @@ class Analysis:
     @cached_property
     def languages(self) -> Languages:
         """Language code and score of each document, see ``language.py``."""
-        from pipelines.cleaning.language import detect
+        from pipelines.cleaning.language_detection import detect
 
         return detect(self.texts)
 

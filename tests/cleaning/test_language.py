@@ -7,7 +7,7 @@ import socket
 import numpy as np
 import pytest
 
-from pipelines.cleaning import language
+from pipelines.cleaning import language_detection as detection
 from pipelines.cleaning.analysis import Analyzer
 from pipelines.cleaning.registry import make_rule
 from pipelines.cleaning.rules import decide
@@ -15,7 +15,7 @@ from pipelines.cleaning.rules import decide
 
 def test_languages_of_real_documents(multilingual: list[tuple[str, str]]) -> None:
     rows = [(text, code.split("-")[0].split("_")[0]) for text, code in multilingual if len(text) > 200]
-    codes, scores = language.detect([text for text, _ in rows])
+    codes, scores = detection.detect([text for text, _ in rows])
     right = sum(code == truth for code, (_, truth) in zip(codes, rows, strict=True))
     assert right / len(rows) > 0.8  # the corpus has code and English in it
     assert scores.dtype == np.float32
@@ -28,12 +28,12 @@ def test_never_touches_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    language._detector.cache_clear()
-    assert language.detect(["Wir mahlen Korn zu Mehl und backen Brot daraus."]).codes == ["de"]
+    detection._detector.cache_clear()
+    assert detection.detect(["Wir mahlen Korn zu Mehl und backen Brot daraus."]).codes == ["de"]
 
 
 def test_model_is_loaded_once() -> None:
-    assert language._detector() is language._detector()
+    assert detection._detector() is detection._detector()
 
 
 def test_texts_without_letters_and_odd_ones() -> None:
@@ -44,7 +44,7 @@ def test_texts_without_letters_and_odd_ones() -> None:
         "THIS IS AN ENGLISH SENTENCE ABOUT THE MILL",
         "bad \ud800 surrogate, but English text",
     ]
-    codes, scores = language.detect(texts)
+    codes, scores = detection.detect(texts)
     assert codes[:3] == ["und"] * 3
     assert scores[:3].tolist() == [0, 0, 0]
     assert codes[3:] == ["en", "en"]
