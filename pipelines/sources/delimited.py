@@ -14,7 +14,7 @@ from gristmill.recipe import CsvSource
 from pipelines.sources.encodings import LineEncoding, encoding_of, is_line_safe, line_encoding
 from pipelines.sources.fields import add_row
 from pipelines.sources.lines import MAX_LINE_BYTES, Line, cut_lines, read_lines
-from pipelines.sources.raw import BLOCK_DOCUMENTS, Piece, RawBlock, Split
+from pipelines.sources.raw import Piece, RawBlock, Split, in_blocks
 
 #: A bad row that a stray quote made swallow at most so many lines gives all but its first back.
 _RETRY_LINES = 100
@@ -59,15 +59,11 @@ def read(split: Split, source: CsvSource) -> Iterator[RawBlock]:
     rows = _rows(split, source, line_encoding(split.path, source))
     if split.start == 0 and source.columns is None:
         _header(rows)
-    block = RawBlock()
-    for number, row in enumerate(rows, start=1):
-        block.last_row = number
+
+    def add(block: RawBlock, row: _Row, number: int) -> None:
         _add(row, number, f"{split.label}@{row.offset}", columns, source, block)
-        if block.full(BLOCK_DOCUMENTS):
-            yield block
-            block = RawBlock()
-    if not block.empty():
-        yield block
+
+    yield from in_blocks(rows, add)
 
 
 def _add(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gristmill.recipe import JsonlSource
 from pipelines.sources.fields import add_row
 from pipelines.sources.lines import Line, cut_lines, read_lines
-from pipelines.sources.raw import BLOCK_DOCUMENTS, Piece, RawBlock, Split
+from pipelines.sources.raw import Piece, RawBlock, Split, in_blocks
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -24,15 +24,11 @@ def read(split: Split, source: JsonlSource) -> Iterator[RawBlock]:
     A row that is not JSON, not UTF-8, or lacks the text is recorded as bad and reading goes on; a stream that
     breaks off (truncated gzip) is recorded as one bad row at the place where it broke.
     """
-    block = RawBlock()
-    for row, line in enumerate(read_lines(split), start=1):
-        block.last_row = row
+
+    def add(block: RawBlock, line: Line, row: int) -> None:
         _parse(line, row, f"{split.label}@{line.offset}", source, block)
-        if block.full(BLOCK_DOCUMENTS):
-            yield block
-            block = RawBlock()
-    if not block.empty():
-        yield block
+
+    yield from in_blocks(read_lines(split), add)
 
 
 def _parse(line: Line, row: int, made_up_id: str, source: JsonlSource, block: RawBlock) -> None:

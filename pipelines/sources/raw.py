@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 #: Bytes or characters shown of a row that could not be read.
 _EXCERPT = 200
+Row = TypeVar("Row")
+
 #: A block is closed at this many characters even if it has few documents, so that memory stays bounded.
 BLOCK_CHARACTERS = 8_000_000
 
@@ -104,3 +107,16 @@ def well_formed(text: str) -> str:
 
 #: Documents a reader puts into one block.
 BLOCK_DOCUMENTS = 1024
+
+
+def in_blocks(rows: Iterable[Row], add: Callable[[RawBlock, Row, int], None]) -> Iterator[RawBlock]:
+    """Blocks of rows that are numbered from 1; ``add`` puts one into a block, as a document, a bad row or a skip."""
+    block = RawBlock()
+    for number, row in enumerate(rows, start=1):
+        block.last_row = number
+        add(block, row, number)
+        if block.full(BLOCK_DOCUMENTS):
+            yield block
+            block = RawBlock()
+    if not block.empty():
+        yield block

@@ -10,7 +10,7 @@ from gristmill.recipe import TextSource
 from pipelines.sources.compression import DamagedStreamError, open_decompressed
 from pipelines.sources.encodings import LineEncoding, Wrap, encoding_of, is_line_safe, line_encoding
 from pipelines.sources.lines import MAX_LINE_BYTES, Line, cut_lines, read_lines
-from pipelines.sources.raw import BLOCK_DOCUMENTS, Piece, RawBlock, Split
+from pipelines.sources.raw import Piece, RawBlock, Split, in_blocks
 
 _READ = 1 << 20
 _BROKEN_OFF = "the compressed stream is cut short or damaged in here: {}"
@@ -31,15 +31,11 @@ def read(split: Split, source: TextSource) -> Iterator[RawBlock]:
     MAX_LINE_BYTES, and the one in which a compressed stream breaks off.
     """
     encoding = line_encoding(split.path, source)
-    block = RawBlock()
-    for row, unit in enumerate(_UNITS[source.per](split, encoding.wrap), start=1):
-        block.last_row = row
+
+    def add(block: RawBlock, unit: Line, row: int) -> None:
         _add(unit, row, split, source, encoding, block)
-        if block.full(BLOCK_DOCUMENTS):
-            yield block
-            block = RawBlock()
-    if not block.empty():
-        yield block
+
+    yield from in_blocks(_UNITS[source.per](split, encoding.wrap), add)
 
 
 def _add(
