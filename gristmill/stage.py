@@ -10,17 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gristmill import storage
-from gristmill.manifest import MANIFEST_NAME, is_finished
+from gristmill.manifest import MANIFEST_NAME
 
 #: Durations and memory: the one file of a stage that differs from run to run, and so is in no manifest.
 TIMING_NAME = "timing.json"
 #: Work under way stands in a directory of this prefix and the fingerprint: a rerun finds its own and no other's.
 STAGING_PREFIX = ".staging-"
-
-
-def already_done(directory: str, fingerprint: str) -> bool:
-    """Whether the stage's output is finished and made from exactly these inputs."""
-    return is_finished(directory, fingerprint)
 
 
 def begin(directory: str, fingerprint: str) -> str:

@@ -18,6 +18,7 @@ from gristmill.manifest import (
     FileEntry,
     Manifest,
     fingerprint,
+    is_finished,
     manifest_digest,
     write_manifest,
 )
@@ -25,7 +26,7 @@ from gristmill.objectives import Objective
 from gristmill.objectives.words import pack_flags
 from gristmill.recipe import Masking, Recipe
 from gristmill.shards import open_shard, write_dataset_files
-from gristmill.stage import STAGING_PREFIX, Stopwatch, already_done, begin
+from gristmill.stage import STAGING_PREFIX, Stopwatch, begin
 from pipelines.build_unit import COUNTED, SPLITS, BuildContext, account_name, build_unit, objective_of
 from pipelines.runners import Execution, run_pipeline, worker_error
 from pipelines.units import Unit, make_units
@@ -54,7 +55,7 @@ def build(recipe: Recipe, name: str, execution: Execution) -> bool:
     directories = tuple(layout.examples_dir(recipe.output, name, split) for split in SPLITS)
     reporter = execution.reporter
     print_, part, inputs = build_fingerprint(recipe, name)
-    if all(already_done(each, print_) for each in directories):
+    if all(is_finished(each, print_) for each in directories):
         reporter.note(f"build {name}: {directory} is finished, skipped")
         return False
     reporter.title(f"build {name} ({config.objective.kind}, {config.length} tokens)")

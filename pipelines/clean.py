@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from gristmill import layout, storage
 from gristmill.errors import GristmillError, InputError
-from gristmill.manifest import FileEntry, Manifest, describe_file, fingerprint, write_manifest
+from gristmill.manifest import FileEntry, Manifest, describe_file, fingerprint, is_finished, write_manifest
 from gristmill.recipe import MinHashConfig, Recipe, change_rule_files
-from gristmill.stage import Stopwatch, already_done, begin
+from gristmill.stage import Stopwatch, begin
 from pipelines import staging as names
 from pipelines.arrow_files import read_batches, write_arrow
 from pipelines.clean_decisions import check_score, contamination_report, decide, other_inputs
@@ -77,7 +77,7 @@ def clean(
     rules = RuleSet.shared(recipe.clean)
     check_score(recipe.clean, rules.names)
     print_, part, inputs = clean_fingerprint(recipe)
-    if already_done(directory, print_):
+    if is_finished(directory, print_):
         reporter.note(f"clean: {directory} is finished, skipped")
         return False
     reporter.title("clean")

@@ -6,9 +6,16 @@ from typing import Any
 
 from gristmill import layout, storage
 from gristmill.errors import InputError
-from gristmill.manifest import Manifest, describe_file, fingerprint, manifest_digest, write_manifest
+from gristmill.manifest import (
+    Manifest,
+    describe_file,
+    fingerprint,
+    is_finished,
+    manifest_digest,
+    write_manifest,
+)
 from gristmill.recipe import Recipe
-from gristmill.stage import TIMING_NAME, Stopwatch, already_done, begin
+from gristmill.stage import TIMING_NAME, Stopwatch, begin
 from pipelines.count_words import count_words, read_counts
 from pipelines.runners import Execution
 from tokenization.evaluate import evaluate
@@ -29,7 +36,7 @@ def vocab(recipe: Recipe, name: str, execution: Execution) -> bool:
     directory, clean_directory = layout.vocab_dir(recipe.output, name), layout.clean_dir(recipe.output)
     reporter = execution.reporter
     print_, part, inputs = vocab_fingerprint(recipe, name)
-    if already_done(directory, print_):
+    if is_finished(directory, print_):
         reporter.note(f"vocab {name}: {directory} is finished, skipped")
         return False
     reporter.title(f"vocab {name} ({config.kind}, {config.size} ids)")

@@ -306,11 +306,6 @@ def _why(reason: Reason) -> Why:
     )
 
 
-def kept_share(view: CleanView) -> str:
-    """Kept of in, as text for the page's head."""
-    return percent(view.flow.kept, view.flow.rows_in) if view.flow else ""
-
-
 def flow_sentence(flow: Flow) -> str:
     """The account in one sentence, for those who cannot see the bar."""
     return (
